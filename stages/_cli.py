@@ -1,0 +1,65 @@
+"""How a stage's command runs: its options, its errors, a termination by the scheduler."""
+
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from weakclip.errors import WeakClipError
+
+TERMINATED = 128 + signal.SIGTERM  # 143, as a shell reports it
+_TALKATIVE = ("open_clip", "timm", "huggingface_hub", "httpx", "dvclive", "PIL")
+
+# Bars and notices of a weight download; read by the library when it is imported.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def run(main: Callable[..., None]) -> NoReturn:
+    """Run a function as a Typer command with this process's arguments, then leave with its exit code.
+
+    A WeakClipError is printed as two lines, `error:` and `hint:`, and the code is 1. SIGTERM unwinds the stack, so that files
+    are closed and worker processes end, and the code is 143. Other exceptions keep their traceback.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(main)
+    run_app(app)
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Do for a whole Typer program what `run` does for one command."""
+    quiet_libraries()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except WeakClipError as error:
+        _fail(error.problem, error.hint)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full: {error}", "free some space and run the same command again: it goes on where it stood")
+    raise SystemExit(0)
+
+
+def quiet_libraries() -> None:
+    """Let libraries log errors only, unless WEAKCLIP_LOG names another level, such as `debug`."""
+    level = logging.getLevelNamesMapping().get(os.environ.get("WEAKCLIP_LOG", "").upper(), logging.ERROR)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(level)
+
+
+def _fail(problem: str, hint: str) -> NoReturn:
+    sys.stdout.flush()
+    print(f"error: {problem}\nhint: {hint}", file=sys.stderr)
+    raise SystemExit(1) from None
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,90 @@
+"""Run the frozen CLIP image encoder over all training photos once and keep its tokens.
+
+Reads the dataset index and its photos. Writes HDF5 shards and their index. Params: seed, clip, features, cam.scales, cam.flip.
+"""
+
+import time
+from pathlib import Path
+
+from stages import _cli
+from weakclip import params as parameters
+from weakclip.clip.image_encoder import ImageEncoder
+from weakclip.clip.model import load_clip
+from weakclip.datasets.index import read_dataset
+from weakclip.device import device
+from weakclip.features.cache import cache_features
+from weakclip.features.plan import ViewRecipe
+from weakclip.progress import duration, say, size
+from weakclip.resume import ResumeSlot, fingerprint, import_closure
+from weakclip.runlog import write_metrics
+from weakclip.workers import workers
+
+
+def main(
+    params: Path = Path("params.yaml"),
+    dataset: Path = Path("data/dataset"),
+    out: Path = Path("data/features"),
+    metrics: Path = Path("data/results/cache_features/metrics.json"),
+) -> None:
+    """Run the frozen CLIP image encoder over all training photos once and keep its tokens."""
+    p = parameters.load(params)
+    records = read_dataset(dataset).training
+    encoder = ImageEncoder(load_clip(p.clip.model, p.clip.weights), blocks=p.clip.blocks).to(device())
+    recipe = ViewRecipe(
+        scales=p.cam.scales,
+        flip=p.cam.flip,
+        crops=p.features.views,
+        crop_scale=p.features.scale,
+        colour=p.features.colour,
+        image_size=p.clip.image_size,
+        patch=encoder.patch,
+        seed=p.seed,
+    )
+    slot = ResumeSlot.open(
+        "cache_features",
+        fingerprint(
+            stage="cache_features",
+            params={
+                "seed": p.seed,
+                "clip": p.clip.model_dump(mode="json"),
+                "features": p.features.model_dump(mode="json"),
+                "cam": {"scales": p.cam.scales, "flip": p.cam.flip},
+                "encoder": encoder.attributes,
+                "photos": [_identity(record.photo) for record in records],
+            },
+            inputs=[dataset],
+            code=import_closure(Path(__file__), Path(__file__).parents[1]),
+        ),
+    )
+    start = time.monotonic()
+    stored = cache_features(
+        records,
+        encoder,
+        recipe,
+        slot.folder / "features",
+        shard_bytes=round(p.features.shard_gigabytes * 1e9),
+        workers=workers(),
+    )
+    seconds = time.monotonic() - start
+    figures = {"images": stored.images, "views": stored.views, "gigabytes": stored.n_bytes / 1e9}
+    write_metrics(slot.folder / "metrics.json", {"features": figures})
+    slot.publish("features", out)
+    slot.publish("metrics.json", metrics)
+    slot.close()
+    say(
+        f"  {stored.images:,} images, {stored.views:,} views, {size(stored.n_bytes)} in {duration(seconds)}"
+        f" ({stored.images / seconds:,.1f} images/s)"
+    )
+    say(f"  wrote {out}")
+
+
+def _identity(photo: Path) -> tuple[str, int, int]:
+    """Return what changes with a photo, short of reading it; a missing one is reported when it is read."""
+    if not photo.exists():
+        return photo.as_posix(), -1, -1
+    found = photo.stat()
+    return photo.as_posix(), found.st_size, found.st_mtime_ns
+
+
+if __name__ == "__main__":
+    _cli.run(main)

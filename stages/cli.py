@@ -1,0 +1,114 @@
+"""The program `weakclip`: what is done beside the pipeline, each command once in a while."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import weakclip
+from stages import _cli
+from weakclip.errors import WeakClipError
+from weakclip.progress import say
+
+PRESETS = Path(weakclip.__file__).parent / "presets"
+PARAMS = Path("params.yaml")
+PHOTOS = Path("data/raw/photos")
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+pretrain = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(pretrain, name="pretrain-mini", help="Train the small networks that come with the project.")
+
+
+@app.callback()
+def program() -> None:
+    """WeakCLIP beside its pipeline; the pipeline itself runs with `dvc repro`."""
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="mini, folder or voc12")],
+    root: Annotated[Path | None, typer.Option(help="folder of the photos, to be linked as data/raw/photos")] = None,
+) -> None:
+    """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak."""
+    text = read_preset(name)
+    if root is not None:
+        link_photos(root)
+    if PARAMS.exists() and PARAMS.read_text(encoding="utf-8") != text:
+        backup = PARAMS.with_name(PARAMS.name + ".bak")
+        PARAMS.replace(backup)
+        say(f"the former {PARAMS} is now {backup}")
+    PARAMS.write_text(text, encoding="utf-8", newline="\n")
+    say(f"{PARAMS} is the preset {name}; `dvc repro` runs it")
+
+
+@app.command("upper-bound")
+def upper_bound() -> None:
+    """Train the DeepLab of params.yaml on the true masks: what the pipeline's masks could reach at best."""
+    from stages import upper_bound as command  # here, so that the other commands start without torch
+
+    command.main()
+
+
+@pretrain.command("clip")
+def pretrain_clip(
+    iterations: Annotated[int | None, typer.Option(min=1, help="training steps; the recipe's own by default")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="folder for the weights and their card")] = Path("weakclip/weights"),
+) -> None:
+    """Train the mini CLIP on generated images and their captions, with the mini encoder of the same folder as its teacher."""
+    from weakclip.pretrain import clip  # here, so that the other commands start without torch
+
+    clip.main(seed=seed, iterations=iterations, out=out)
+
+
+@pretrain.command("encoder")
+def pretrain_encoder(
+    iterations: Annotated[int | None, typer.Option(min=1, help="training steps; the recipe's own by default")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="folder for the weights and their card")] = Path("weakclip/weights"),
+) -> None:
+    """Train the mini segmentation encoder on generated images and their tags."""
+    from weakclip.pretrain import encoder  # here, so that the other commands start without torch
+
+    encoder.main(seed=seed, iterations=iterations, out=out)
+
+
+def read_preset(name: str) -> str:
+    """Return the text of a preset."""
+    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        question = f"did you mean {near[0]}? " if near else ""
+        raise WeakClipError(f"{name!r} is not a preset", f"{question}there are: {', '.join(known)}")
+    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def link_photos(root: Path) -> None:
+    """Make data/raw/photos a link to the folder, in place of an older link.
+
+    DVC follows a link that is itself a dependency, though none inside a folder, and Git carries it to experiments that run
+    elsewhere (`dvc exp run --queue`, `--temp`); hence one absolute link.
+    """
+    folder = root.expanduser().resolve()
+    if not folder.is_dir():
+        raise WeakClipError(f"{root} is not a folder", "give the folder of the photos: `weakclip preset NAME --root DIR`")
+    if Path.cwd().resolve().is_relative_to(folder):
+        raise WeakClipError(f"{root} holds this project", "give a folder that holds photos only, or move them to one")
+    if PHOTOS.exists() and not PHOTOS.is_symlink():
+        raise WeakClipError(f"{PHOTOS} is a folder of its own", "move what is in it to another place, remove it, and try again")
+    PHOTOS.parent.mkdir(parents=True, exist_ok=True)
+    new = PHOTOS.with_name(f".{PHOTOS.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(folder)
+    new.replace(PHOTOS)
+    say(f"{PHOTOS} is a link to {folder}")
+
+
+def main() -> None:
+    """Run the program."""
+    _cli.run_app(app)
+
+
+if __name__ == "__main__":
+    main()

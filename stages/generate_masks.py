@@ -1,0 +1,65 @@
+"""Class scores and pseudo masks of the training images: scales, mirrors and sliding windows, fused.
+
+Reads:  ``data/dataset``, ``data/weakclip``, photos.
+Writes: ``data/masks/scores/`` (probabilities at photo size), ``data/masks/pseudo/`` (palette PNGs).
+Params: ``masks``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages._cli import run
+from weakclip.datasets.index import read_dataset
+from weakclip.evaluation import mask_quality, tag_recall
+from weakclip.inference import Fusion
+from weakclip.network.trained import load_weakclip
+from weakclip.params import load
+from weakclip.progress import say
+from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
+from weakclip.resume import ResumeSlot, fingerprint, import_closure
+from weakclip.runlog import write_metrics
+from weakclip.workers import workers
+
+
+def main(
+    params: Path = Path("params.yaml"),
+    dataset: Path = Path("data/dataset"),
+    weakclip: Path = Path("data/weakclip"),
+    scores: Path = Path("data/masks/scores"),
+    pseudo: Path = Path("data/masks/pseudo"),
+    metrics: Path = Path("data/results/generate_masks/metrics.json"),
+) -> None:
+    """Predict class scores and pseudo masks."""
+    p = load(params).masks
+    index = read_dataset(dataset)
+    trained = load_weakclip(weakclip)
+    fusion = Fusion(
+        scales=p.scales,
+        flip=p.flip,
+        base_size=p.base_size,
+        window=trained.image_size,
+        stride=p.stride,
+        multiple=trained.encoder.patch,
+    )
+    settings = p.model_dump(mode="json")
+    code = import_closure(Path(__file__), Path(__file__).parents[1])
+    slot = ResumeSlot.open(
+        "generate_masks", fingerprint(stage="generate_masks", params=settings, inputs=[dataset, weakclip], code=code)
+    )
+    predict = predictor(trained.model, trained.encoder)
+    attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}
+    num_classes = index.classes.num_classes
+    write_scores(index.training, predict, num_classes, fusion, slot.folder / "scores", attributes, tag_filter=p.tag_filter)
+    write_pseudo_masks(index.training, slot.folder / "scores", slot.folder / "pseudo")
+    quality = mask_quality(index.training, slot.folder / "pseudo", num_classes, workers())
+    recall = tag_recall(index.training, slot.folder / "pseudo")
+    write_metrics(metrics, {"pseudo": {**quality, "tag_recall": recall, "scales": p.scales, "flip": p.flip, "crf": False}})
+    slot.publish("scores", scores)
+    slot.publish("pseudo", pseudo)
+    slot.close()
+    say(f"  pseudo {quality.get('miou', 'without true masks')}  tag recall {recall} %")
+
+
+if __name__ == "__main__":
+    run(main)

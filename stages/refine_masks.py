@@ -1,0 +1,78 @@
+"""Sharpen the class scores with a dense CRF and turn them into refined masks.
+
+Reads the dataset index with its photos and the class scores. Writes palette PNGs: refined masks, and gated masks that are
+255 where the winning class is unsure. Params: crf (and masks, whose views the figures are stored with). About 0.4 s of one
+core for a photo of 375 x 500 pixels and 2 to 3 classes.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from stages._cli import run
+from weakclip.crf import CrfKernel
+from weakclip.datasets.index import read_dataset
+from weakclip.evaluation import mask_quality, percent, tag_recall
+from weakclip.params import load
+from weakclip.progress import say
+from weakclip.refinement import Refinement, refine_all
+from weakclip.resume import ResumeSlot, fingerprint, import_closure
+from weakclip.runlog import write_metrics
+from weakclip.workers import workers
+
+
+def main(
+    params: Path = Path("params.yaml"),
+    dataset: Path = Path("data/dataset"),
+    scores: Path = Path("data/masks/scores"),
+    refined: Path = Path("data/masks/refined"),
+    gated: Path = Path("data/masks/gated"),
+    metrics: Path = Path("data/results/refine_masks/metrics.json"),
+) -> None:
+    """Sharpen the class scores with a dense CRF and turn them into refined masks."""
+    p = load(params)
+    index = read_dataset(dataset)
+    kernel = CrfKernel(
+        gaussian_sxy=p.crf.gaussian_sxy,
+        gaussian_compat=p.crf.gaussian_compat,
+        bilateral_sxy=p.crf.bilateral_sxy,
+        bilateral_srgb=p.crf.bilateral_srgb,
+        bilateral_compat=p.crf.bilateral_compat,
+        iterations=p.crf.iterations,
+    )
+    refinement = Refinement(kernel=kernel, tag_limited=p.crf.tag_limited, gate=p.crf.gate)
+    slot = ResumeSlot.open(
+        "refine_masks",
+        fingerprint(
+            stage="refine_masks",
+            params=asdict(refinement),
+            inputs=[dataset, scores],
+            code=import_closure(Path(__file__), Path(__file__).parents[1]),
+        ),
+    )
+    total = refine_all(index.training, scores, slot.folder, refinement, workers())
+    quality = mask_quality(index.training, slot.folder / "refined", index.classes.num_classes, workers())
+    figures = {
+        **quality,
+        "scales": p.masks.scales,
+        "flip": p.masks.flip,
+        "crf": True,
+        "changed": percent(total.changed / total.pixels),
+        "confidence": percent(total.confidence / total.pixels),
+        "tag_recall": tag_recall(index.training, slot.folder / "refined"),
+    }
+    kept = percent(total.kept / total.pixels)
+    write_metrics(slot.folder / "metrics.json", {"refined": figures, "gated": {"kept": kept}})
+    for name, final in (("refined", refined), ("gated", gated), ("metrics.json", metrics)):
+        slot.publish(name, final)
+    slot.close()
+    if "miou" in quality:
+        say(f"  refined {quality['miou']} mIoU on {quality['n']:,} labelled train images")
+    say(
+        f"  the CRF changed {figures['changed']} % of the pixels; confidence {figures['confidence']} %, "
+        f"tag recall {figures['tag_recall']} %, {kept} % of the pixels pass the gate"
+    )
+    say(f"  wrote {refined} and {gated}")
+
+
+if __name__ == "__main__":
+    run(main)

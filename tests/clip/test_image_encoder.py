@@ -1,0 +1,51 @@
+"""Dense features against open_clip's own forward pass."""
+
+import pytest
+import torch
+
+from weakclip.clip.image_encoder import ImageEncoder, VisualProjection, resize_positions
+from weakclip.clip.model import Clip, load_clip
+from weakclip.errors import WeakClipError
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return load_clip("mini", "mini")
+
+
+def images(height: int, width: int) -> torch.Tensor:
+    return torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_tapped_blocks_and_class_token_are_open_clips(clip: Clip) -> None:
+    pixels = images(128, 128)
+    tapped = ImageEncoder(clip, [1, 4])(pixels)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (clip.mean, clip.std))
+    expected = clip.network.visual.forward_intermediates(
+        (pixels / 255 - mean) / std, indices=[1, 4], output_fmt="NLC", output_extra_tokens=True
+    )
+    for tokens, patches, prefix in zip(
+        tapped, expected["image_intermediates"], expected["image_intermediates_prefix"], strict=True
+    ):
+        assert torch.allclose(tokens, torch.cat([prefix, patches], dim=1), atol=1e-4)
+    summary = VisualProjection(clip)(tapped[-1])[:, 0]
+    assert torch.allclose(summary, expected["image_features"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 64), (8, 8), (160, 96)])
+def test_any_size_of_whole_patches_is_encoded(clip: Clip, height: int, width: int) -> None:
+    (tokens,) = ImageEncoder(clip, [4])(images(height, width))
+    assert tokens.shape == (2, 1 + height * width // 64, 128)
+
+
+def test_positions_of_the_same_grid_stay_and_others_keep_the_class_position() -> None:
+    positions = torch.randn(1 + 16, 4)
+    assert resize_positions(positions, (4, 4), (4, 4)) is positions
+    resized = resize_positions(positions, (4, 4), (2, 6))
+    assert resized.shape == (13, 4) and torch.equal(resized[0], positions[0])
+
+
+@pytest.mark.parametrize("blocks", [[4, 1], [1, 5], [-1, 2], [2, 2]])
+def test_blocks_that_do_not_exist_are_refused(clip: Clip, blocks: list[int]) -> None:
+    with pytest.raises(WeakClipError, match="do not fit"):
+        ImageEncoder(clip, blocks)

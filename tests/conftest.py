@@ -1,0 +1,120 @@
+"""A scratch copy of the project in a Git and DVC repository of its own, with parameters that a test can afford."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("stages", "weakclip", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data/raw")
+
+TINY: Mapping[str, object] = {
+    "dataset.mini_train": 12,
+    "dataset.mini_val": 6,
+    "features.views": 1,
+    "cam.iterations": 4,
+    "cam.batch_size": 4,
+    "weakclip.iterations": 4,
+    "weakclip.batch_size": 2,
+    "weakclip.warmup": 1,
+    "weakclip.decoder_layers": 1,
+    "weakclip.validate_every": 2,
+    "weakclip.checkpoint_every": 2,
+    "deeplab.iterations": 4,
+    "deeplab.batch_size": 2,
+    "deeplab.crop_size": 64,
+    "deeplab.validate_every": 2,
+    "deeplab.checkpoint_every": 2,
+    "evaluate.gallery_size": 2,
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project; commands run in its folder, with this test's Python first on the path."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command and return what it printed; with check, a failure fails the test and shows it."""
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": "",
+            "WEAKCLIP_WORKERS": "1",
+            "OMP_NUM_THREADS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        if check and result.returncode != 0:
+            pytest.fail(f"{' '.join(command)} exited with {result.returncode}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def dvc(self, *arguments: str) -> str:
+        """Run DVC and return its standard output."""
+        return self.run(sys.executable, "-m", "dvc", *arguments).stdout
+
+    def commit(self) -> None:
+        """Commit everything as it is."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", "state")
+
+    def set(self, changes: Mapping[str, object]) -> None:
+        """Change values of params.yaml, given by their dotted names."""
+        change_params(self.folder / "params.yaml", changes)
+
+
+def change_params(path: Path, changes: Mapping[str, object]) -> None:
+    """Change values of a params.yaml in place, given by their dotted names."""
+    yaml = YAML()
+    values = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        if key not in place:
+            raise ValueError(f"expected a name of params.yaml, got {name}")
+        place[key] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(values, file)
+
+
+def make_project(folder: Path, copied: Sequence[str] = COPIED) -> Project:
+    """Copy the project to a new folder, make its parameters tiny, and commit it."""
+    for name in copied:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    shutil.copyfile(ROOT / "weakclip" / "presets" / "mini.yaml", folder / "params.yaml")
+    project = Project(folder)
+    project.set(TINY)
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh scratch copy of the project."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One scratch copy of the project for all tests of a module, which run in their order."""
+    return make_project(tmp_path_factory.mktemp("shared") / "project")

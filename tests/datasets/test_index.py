@@ -1,0 +1,108 @@
+"""The index that prepare_dataset writes and all later stages read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from weakclip.datasets.index import ClassList, Dataset, Record, Skipped, read_dataset, write_dataset
+from weakclip.errors import WeakClipError
+
+CLASSES = ClassList(names=("cat", "traffic light"), synonyms=(("kitten",), ()), background_words=("grass", "Straße"))
+
+
+def record(image_id: str, split: str, tags: tuple[int, ...] = (1,), *, mask: bool = False) -> Record:
+    return Record(
+        image_id=image_id,
+        photo=Path("data/raw/images") / f"{image_id}.jpg",
+        height=30,
+        width=40,
+        split=split,
+        tags=tags,
+        mask=Path("data/raw/masks") / f"{image_id}.png" if mask else None,
+    )
+
+
+DATASET = Dataset(
+    name="folder",
+    classes=CLASSES,
+    records=(
+        record("a", "train", (1, 2)),
+        record("b, c;d", "trainaug", (2,), mask=True),
+        record("e", "train", mask=True),
+        record('猫 "x"', "val", (), mask=True),
+    ),
+)
+
+
+def test_class_indices_count_background() -> None:
+    assert CLASSES.num_classes == 3
+    assert CLASSES.with_background == ("background", "cat", "traffic light")
+    with pytest.raises(ValueError, match="1 classes need 1 tuples of synonyms, got 0"):
+        ClassList(names=("cat",), synonyms=(), background_words=())
+
+
+def test_training_is_train_and_trainaug() -> None:
+    assert [r.image_id for r in DATASET.training] == ["a", "b, c;d", "e"]
+    assert [r.image_id for r in DATASET.val] == ['猫 "x"']
+
+
+def test_labelled_records_have_a_mask() -> None:
+    assert [r.image_id for r in DATASET.labelled("train")] == ["e"]
+    assert [r.image_id for r in DATASET.labelled("trainaug")] == ["b, c;d"]
+    with pytest.raises(ValueError, match="split must be one of train, trainaug, val, got 'test'"):
+        DATASET.labelled("test")
+
+
+@pytest.mark.parametrize("ids", [("b", "a"), ("a", "a")])
+def test_records_ascend_by_a_unique_id(ids: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        Dataset(name="x", classes=CLASSES, records=tuple(record(image_id, "train") for image_id in ids))
+
+
+def test_a_dataset_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write_dataset(DATASET, tmp_path / "dataset")
+    assert read_dataset(tmp_path / "dataset") == DATASET
+
+
+def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
+    skipped = [Skipped(file="data/raw/images/z.jpg", reason="z.jpg is empty (0 bytes)")]
+    for name in ("one", "two"):
+        write_dataset(DATASET, tmp_path / name, skipped)
+    for file in ("dataset.json", "images.csv", "skipped.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_tables_are_plain_csv(tmp_path: Path) -> None:
+    write_dataset(DATASET, tmp_path, [Skipped(file="z.jpg", reason="is empty, alas")])
+    lines = (tmp_path / "images.csv").read_text(encoding="utf-8").split("\n")
+    assert lines[0] == "image_id,photo,height,width,split,tags,mask"
+    assert lines[1] == "a,data/raw/images/a.jpg,30,40,train,cat;traffic light,"
+    assert (tmp_path / "skipped.csv").read_bytes() == b'file,reason\nz.jpg,"is empty, alas"\n'
+
+
+def test_a_missing_index_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(WeakClipError, match=r"dataset\.json is missing") as info:
+        read_dataset(tmp_path)
+    assert info.value.hint == "`dvc repro prepare_dataset` writes it"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("images.csv", "cat;traffic light", "cat;dog"),
+        ("images.csv", ",30,", ",high,"),
+        ("images.csv", ",val,", ",test,"),
+        ("images.csv", "image_id", "name"),
+        ("images.csv", "e,data/raw/images/e.jpg,30,40,train", "e"),
+        ("dataset.json", '"classes"', '"labels"'),
+        ("dataset.json", "{", ""),
+    ],
+)
+def test_a_damaged_index_is_refused(tmp_path: Path, file: str, old: str, new: str) -> None:
+    write_dataset(DATASET, tmp_path)
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    (tmp_path / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(WeakClipError, match="does not hold a dataset index"):
+        read_dataset(tmp_path)

@@ -1,0 +1,98 @@
+"""Pickled dictionaries of arrays, and only those."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from weakclip.datasets.pickled import read_pickled_dictionary
+from weakclip.errors import WeakClipError
+
+
+class Attack:
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.arguments
+
+
+def save(path: Path, value: Any, protocol: int = 4) -> Path:
+    """As numpy.save does, with a choice of protocol."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        array = np.empty((), dtype=object)
+        array[()] = value
+        pickle.dump(array, file, protocol=protocol)
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(WeakClipError) as info:
+        read_pickled_dictionary(path)
+    assert str(path) in info.value.problem
+    return info.value.problem
+
+
+def test_what_numpy_saves_is_read(tmp_path: Path) -> None:
+    value = {"2007_000032": np.array([1.0, 0.0], dtype=np.float32), "b": [np.float64(2), (1, True, None, "é")], "c": {1}}
+    np.save(tmp_path / "a.npy", np.array(value, dtype=object), allow_pickle=True)
+    again = read_pickled_dictionary(tmp_path / "a.npy")
+    np.testing.assert_array_equal(again["2007_000032"], value["2007_000032"])
+    assert again["2007_000032"].dtype == np.float32
+    assert again["b"] == value["b"] and again["c"] == {1}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_is_read(tmp_path: Path, protocol: int) -> None:
+    value = OrderedDict(x=np.arange(6, dtype=np.int16).reshape(2, 3), y=np.array(["a", "bc"]), z=b"\xff")
+    again = read_pickled_dictionary(save(tmp_path / "a.npy", value, protocol))
+    np.testing.assert_array_equal(again["x"], value["x"])
+    np.testing.assert_array_equal(again["y"], value["y"])
+    assert again["z"] == b"\xff"
+
+
+def test_names_of_numpy_1_are_known(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", {"x": np.zeros(3)}, protocol=2)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert read_pickled_dictionary(path)["x"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "name"),
+    [
+        (os.system, ("touch {marker}",), "posix.system"),
+        (eval, ("open('{marker}', 'w')",), "builtins.eval"),
+        (getattr, ("a", "upper"), "builtins.getattr"),
+        (pickle.loads, (b"N.",), "_pickle.loads"),
+        (np.load, ("x.npy",), "numpy.load"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_code_is_refused_by_name_and_not_run(
+    tmp_path: Path, function: Any, arguments: tuple[Any, ...], name: str, protocol: int
+) -> None:
+    marker = tmp_path / "marker"
+    filled = [a.format(marker=marker) if isinstance(a, str) else a for a in arguments]
+    problem = refused(save(tmp_path / "a.npy", {"x": Attack(function, *filled)}, protocol))
+    assert "more than arrays and containers" in problem
+    assert name.rpartition(".")[2] in problem
+    assert not marker.exists()
+
+
+def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 20)))
+    assert "(2, 20) of float64" in refused(tmp_path / "a.npy")
+    assert "it holds list" in refused(save(tmp_path / "b.npy", [1]))
+    (tmp_path / "c.npy").write_text("hello")
+    assert "not a dictionary saved by numpy" in refused(tmp_path / "c.npy")
+    path = save(tmp_path / "d.npy", {"x": np.zeros(30)})
+    path.write_bytes(path.read_bytes()[:-40])
+    refused(path)
+    assert "is missing" in refused(tmp_path / "e.npy")

@@ -1,0 +1,90 @@
+"""The real pipeline under DVC, on a very small mini world: what runs, what is skipped, what comes from the cache.
+
+The tests share one project and build on each other, in their order.
+"""
+
+import json
+import re
+
+import pytest
+
+from tests.conftest import Project
+from tests.pipeline.test_dvc_yaml import STAGES
+
+ORDER = list(STAGES)
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that DVC ran."""
+    return re.findall(r"^Running stage '(\w+)':", output, re.MULTILINE)
+
+
+def restored(output: str) -> list[str]:
+    """Return the stages whose outputs DVC took from its run cache."""
+    return re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
+
+
+def metrics(project: Project, stage: str) -> dict[str, dict[str, float]]:
+    """Return the figures of a stage."""
+    found: dict[str, dict[str, float]] = json.loads((project.folder / "data" / "results" / stage / "metrics.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def reproduced(shared_project: Project) -> Project:
+    """The project after its first run, committed."""
+    assert ran(shared_project.dvc("repro")) == ORDER
+    shared_project.commit()
+    return shared_project
+
+
+def test_first_run_leaves_every_figure_the_report_and_a_clean_checkout(reproduced: Project) -> None:
+    figures = {name: block for stage in ORDER for name, block in metrics(reproduced, stage).items()}
+    assert {"seed", "pseudo", "refined", "val"} <= set(figures)
+    assert all(0 <= figures[name]["miou"] <= 100 for name in ("seed", "pseudo", "refined", "val"))
+    assert (reproduced.folder / "data" / "results" / "evaluate" / "report" / "index.html").is_file()
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_second_run_skips_everything(reproduced: Project) -> None:
+    output = reproduced.dvc("repro")
+    assert ran(output) == []
+    assert "Data and pipelines are up to date." in output
+
+
+def test_plots_and_metrics_are_readable_for_dvc(reproduced: Project) -> None:
+    shown = json.loads(reproduced.dvc("metrics", "show", "--json"))
+    assert all("error" not in value for value in shown[""]["data"].values())
+    folder = reproduced.folder.parent / "plots"
+    reproduced.dvc("plots", "show", "--out", str(folder))
+    page = (folder / "index.html").read_text()
+    assert "Class IoU" in page
+
+
+def test_learning_rate_reruns_the_training_and_what_follows(reproduced: Project) -> None:
+    output = reproduced.dvc("exp", "run", "--set-param", "lr=0.0005")
+    assert ran(output)[0] == "train_weakclip"
+    assert set(ran(output)) <= set(ORDER[ORDER.index("train_weakclip") :])
+
+
+def test_going_back_takes_all_but_the_evaluation_from_the_run_cache(reproduced: Project) -> None:
+    reproduced.run("git", "checkout", "--quiet", "--", "params.yaml")
+    output = reproduced.dvc("repro")
+    assert "train_weakclip" in restored(output)
+    assert set(ran(output)) <= {"evaluate"}
+
+
+def test_crf_reruns_the_refinement_and_what_follows(reproduced: Project) -> None:
+    reproduced.set({"crf.bilateral_sxy": 7})
+    output = reproduced.dvc("repro")
+    assert ran(output)[0] == "refine_masks"
+    assert set(ran(output)) <= {"refine_masks", "retrain_deeplab", "evaluate"}
+
+
+def test_wrong_value_stops_with_two_lines(reproduced: Project) -> None:
+    reproduced.set({"crf.bilateral_sxy": "wide"})
+    result = reproduced.run("python", "-m", "dvc", "repro", "refine_masks", check=False)
+    assert result.returncode != 0
+    assert "error: params.yaml: crf.bilateral_sxy is 'wide'" in result.stderr
+    assert "Traceback" not in result.stderr
+    reproduced.set({"crf.bilateral_sxy": 7})

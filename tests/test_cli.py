@@ -1,0 +1,172 @@
+"""How commands fail, end and choose presets; real processes where the exit code is the point."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stages import cli
+from stages.cli import app
+from tests.conftest import ROOT
+from weakclip.errors import WeakClipError
+from weakclip.workers import workers
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run_code(folder: Path, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command made of the function body as a stage runs."""
+    script = folder / "command.py"
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    imports = "from stages._cli import run\nfrom weakclip.errors import WeakClipError\n"
+    script.write_text(f"{imports}def main() -> None:\n{lines}run(main)\n")
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run([sys.executable, script], env=variables, capture_output=True, text=True, check=False)
+
+
+def test_users_mistake_is_two_lines_and_code_1(tmp_path: Path) -> None:
+    result = run_code(tmp_path, 'raise WeakClipError("a is missing", "make a")')
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "error: a is missing\nhint: make a\n")
+
+
+def test_full_disk_is_two_lines(tmp_path: Path) -> None:
+    result = run_code(tmp_path, 'import errno\nraise OSError(errno.ENOSPC, "No space left on device", "data/features")')
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
+    assert "data/features" in result.stderr
+
+
+def test_unexpected_error_keeps_a_plain_traceback(tmp_path: Path) -> None:
+    result = run_code(tmp_path, 'raise ValueError("expected 3, got 4")')
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert result.stderr.endswith("ValueError: expected 3, got 4\n")
+
+
+def test_success_is_code_0(tmp_path: Path) -> None:
+    assert run_code(tmp_path, "print(1)").returncode == 0
+
+
+def test_libraries_are_silent_unless_asked(tmp_path: Path) -> None:
+    body = 'import logging\nlogging.warning("root")\nlogging.getLogger("open_clip").warning("library")'
+    assert run_code(tmp_path, body).stderr == ""
+    assert "library" in run_code(tmp_path, body, WEAKCLIP_LOG="debug").stderr
+
+
+def test_sigterm_unwinds_and_is_code_143(tmp_path: Path) -> None:
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import time\nfrom pathlib import Path\nfrom stages._cli import run\n"
+        "def main() -> None:\n    try:\n        Path('ready').touch()\n        time.sleep(60)\n"
+        "    finally:\n        Path('closed').touch()\nrun(main)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (143, "")
+    assert (tmp_path / "closed").exists()
+
+
+def test_error_survives_the_way_back_from_a_worker_process() -> None:
+    error = pickle.loads(pickle.dumps(WeakClipError("a is missing", "make a")))
+    assert (error.problem, error.hint, str(error)) == ("a is missing", "make a", "a is missing")
+
+
+def test_workers_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEAKCLIP_WORKERS", "3")
+    assert workers() == 3
+    monkeypatch.delenv("WEAKCLIP_WORKERS")
+    assert workers() >= 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²"])
+def test_workers_refuse_what_is_no_number_of_processes(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("WEAKCLIP_WORKERS", value)
+    with pytest.raises(WeakClipError, match="WEAKCLIP_WORKERS"):
+        workers()
+
+
+@pytest.mark.parametrize("name", ["mini", "folder", "voc12"])
+def test_preset_writes_the_complete_file(here: Path, name: str) -> None:
+    assert CliRunner().invoke(app, ["preset", name], catch_exceptions=False).exit_code == 0
+    assert (here / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / f"{name}.yaml").read_bytes()
+    assert not (here / "params.yaml.bak").exists()
+
+
+def test_preset_keeps_a_changed_file_and_says_so(here: Path) -> None:
+    (here / "params.yaml").write_text("lr: 1\n")
+    result = CliRunner().invoke(app, ["preset", "mini"], catch_exceptions=False)
+    assert "params.yaml.bak" in result.output
+    assert (here / "params.yaml.bak").read_text() == "lr: 1\n"
+    CliRunner().invoke(app, ["preset", "mini"], catch_exceptions=False)
+    assert (here / "params.yaml.bak").read_text() == "lr: 1\n"
+
+
+def test_unknown_preset_brings_the_known_ones(here: Path) -> None:
+    with pytest.raises(WeakClipError) as caught:
+        cli.read_preset("voc")
+    assert caught.value.hint == "did you mean voc12? there are: folder, mini, voc12"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "photos of mine"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"a")
+    yield folder
+
+
+def test_root_becomes_an_absolute_link_in_place_of_an_older_one(here: Path, photos: Path) -> None:
+    (here / "data" / "raw").mkdir(parents=True)
+    (here / "data" / "raw" / "photos").symlink_to("local")
+    result = CliRunner().invoke(app, ["preset", "folder", "--root", f"../{photos.name}"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert (here / "data" / "raw" / "photos").readlink() == photos
+    assert [path.name for path in (here / "data" / "raw").iterdir()] == ["photos"]
+
+
+def test_missing_root_changes_nothing(here: Path) -> None:
+    with pytest.raises(WeakClipError, match="nowhere"):
+        CliRunner().invoke(app, ["preset", "folder", "--root", "nowhere"], catch_exceptions=False)
+    assert list(here.iterdir()) == []
+
+
+def test_root_around_the_project_is_refused(here: Path) -> None:
+    with pytest.raises(WeakClipError, match="holds this project"):
+        cli.link_photos(Path(".."))
+
+
+def test_folder_of_photos_is_never_replaced_by_a_link(here: Path, photos: Path) -> None:
+    (here / "data" / "raw" / "photos").mkdir(parents=True)
+    with pytest.raises(WeakClipError, match="folder of its own"):
+        cli.link_photos(photos)
+
+
+def test_program_prints_two_lines_and_nothing_else(here: Path) -> None:
+    command = [sys.executable, "-m", "stages.cli", "preset", "mini", "--root", "nowhere"]
+    result = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
+
+
+def test_program_starts_without_torch() -> None:
+    code = "import sys, stages.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,28 @@
+"""Batches made ahead."""
+
+import pytest
+
+from weakclip.prefetch import Prefetcher
+
+
+def test_each_step_is_made_once_and_in_order() -> None:
+    made: list[int] = []
+
+    def make(step: int) -> int:
+        made.append(step)
+        return step * step
+
+    batches = Prefetcher(make, last=5)
+    assert [batches(step) for step in range(2, 6)] == [4, 9, 16, 25]
+    batches.close()
+    assert made == [2, 3, 4, 5]
+
+
+def test_an_error_reaches_the_one_who_asks() -> None:
+    def make(step: int) -> int:
+        raise ValueError(f"step {step}")
+
+    batches = Prefetcher(make, last=3)
+    with pytest.raises(ValueError, match="step 0"):
+        batches(0)
+    batches.close()

@@ -1,0 +1,89 @@
+"""What a stage shows off a terminal, and how it writes sizes and times."""
+
+import pytest
+
+from weakclip import progress
+from weakclip.progress import Bar, duration, say, size, track
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (21_000_000, "21.0 MB"),
+        (999_949, "1.0 MB"),
+        (315_000_000, "315 MB"),
+        (77_700_000_000, "77.7 GB"),
+        (5_000_000_000_000, "5.0 TB"),
+    ],
+)
+def test_size_is_in_powers_of_a_thousand(n_bytes: int, text: str) -> None:
+    assert size(n_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.44, "0.4 s"), (9.96, "10 s"), (59.7, "1 min 0 s"), (258, "4 min 18 s"), (6720, "1 h 52 min")]
+)
+def test_duration_is_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_track_yields_every_item() -> None:
+    assert list(track(iter("abc"), total=3, title="letters")) == ["a", "b", "c"]
+
+
+def test_short_work_prints_nothing_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    list(track(range(100), total=100, title="quick"))
+    assert capsys.readouterr().out == ""
+
+
+def test_long_work_prints_a_line_for_each_tenth_without_carriage_returns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    list(track(range(1000), total=1000, title="slow"))
+    out = capsys.readouterr().out
+    assert out.count("\n") == 10
+    assert "\r" not in out
+    assert out.splitlines()[0].startswith("  slow   10 %  100/1,000 images")
+
+
+def test_resumed_work_begins_where_it_stood(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    with Bar(total=10, title="train", unit="steps", done=8) as bar:
+        bar.advance(2, note="loss 0.1")
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "10/10 steps" in out and "loss 0.1" in out
+
+
+def test_bar_inside_a_bar_shows_nothing_and_the_outer_one_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    with Bar(total=1, title="outer") as bar:
+        list(track(range(10), total=10, title="inner"))
+        bar.advance()
+    out = capsys.readouterr().out
+    assert "inner" not in out and "outer" in out
+
+
+def test_bar_that_was_broken_off_leaves_room_for_the_next(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    with pytest.raises(RuntimeError), Bar(total=1, title="broken"):
+        raise RuntimeError
+    list(track(range(1), total=1, title="next"))
+    assert "next" in capsys.readouterr().out
+
+
+def test_empty_work_is_no_error() -> None:
+    assert list(track([], total=0, title="nothing")) == []
+
+
+def test_said_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    say("word [bold] " * 30)
+    assert capsys.readouterr().out == "word [bold] " * 30 + "\n"

@@ -1,0 +1,161 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from weakclip.gallery import Panel
+from weakclip.report import (
+    GalleryRow,
+    Report,
+    StageFigures,
+    class_section,
+    conditions,
+    confusion_section,
+    deltas,
+    render_page,
+    write_report,
+)
+
+SEED = StageFigures(
+    stage="seed", block={"miou": 48.21, "split": "train", "n": 1464, "scales": [0.5, 1.0], "flip": True, "crf": False}
+)
+REFINED = StageFigures(stage="refined", block={"miou": 61.4, "split": "train", "n": 1464, "crf": True, "changed": 4.33})
+VAL = StageFigures(stage="val", block={"miou": 58.0, "split": "val", "n": 200, "scales": [1.0], "flip": False, "crf": False})
+VOID = {"meta", "img", "line", "rect", "circle"}
+
+
+def gallery_row(image_id: str) -> GalleryRow:
+    panels = tuple(
+        Panel(column=column, file=f"{image_id}_{column}.jpg", width=320, height=200, classes=classes)
+        for column, classes in (("photo", ()), ("deeplab", (1, 255)), ("truth", ()))
+    )
+    return GalleryRow(image_id=image_id, split="val", remark="worst: IoU 12.3 %", tags=(1,), panels=panels)
+
+
+def report(**changes: object) -> Report:
+    fields: dict[str, object] = {
+        "dataset": "mini",
+        "class_names": ("background", "cat", "dog"),
+        "stages": (SEED, REFINED, VAL),
+        "without_masks": {"pixels changed by the CRF": 4.33},
+        "class_iou": [{"class": "cat", "seed": 40.0, "val": 55.5}, {"class": "dog", "seed": 30.0}],
+        "confusions": [
+            {"actual": "cat", "predicted": "dog", "share": 0.08},
+            {"actual": "cat", "predicted": "cat", "share": 0.7},
+            {"actual": "cat", "predicted": "background", "share": 0.218},
+            {"actual": "cat", "predicted": "unsure", "share": 0.002},
+            {"actual": "background", "predicted": "cat", "share": 0.3},
+        ],
+        "gallery": (gallery_row("a"),),
+    }
+    return Report(**(fields | changes))  # type: ignore[arg-type]
+
+
+class Page(HTMLParser):
+    """Collects the pictures and links of a page and checks that its tags close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_the_net() -> None:
+    html = render_page(report())
+    page = Page(html)
+    assert not page.open
+    assert "script" not in page.tags
+    assert "://" not in html
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_headlines_have_deltas_and_say_what_was_measured() -> None:
+    html = render_page(report())
+    assert "48.2</b><small>1,464 train images, scales 0.5 1, mirrored too, no CRF" in html
+    assert '61.4<span class="up">+13.2</span>' in html
+    assert '58.0<span class="down">-3.4</span>' in html
+    assert "200 val images, scale 1, not mirrored, no CRF" in html
+    assert [delta for _, _, delta in deltas([SEED, VAL])] == [None, pytest.approx(9.79)]
+    assert conditions(REFINED.block) == "1,464 train images, with CRF"
+
+
+def test_without_true_masks_it_shows_what_is_known_without_them() -> None:
+    stages = (StageFigures(stage="refined", block={"changed": 4.33}), StageFigures(stage="val", block={"split": "val", "n": 2}))
+    html = render_page(report(stages=stages, class_iou=[{"class": "cat"}], confusions=[]))
+    assert "no true masks, so no mIoU" in html
+    assert "pixels changed by the CRF<b>4.3 %" in html
+    assert "IoU by class" not in html
+    assert "Confusions" not in html
+    assert not Page(html).open
+
+
+def test_missing_true_masks_of_val_alone_are_mentioned() -> None:
+    assert "no figure for the network itself" in render_page(report(stages=(SEED, REFINED)))
+
+
+def test_bars_are_as_long_as_the_iou_and_sorted() -> None:
+    html = class_section([{"class": "cat", "val": 20.0}, {"class": "dog", "val": 80.0, "seed": 50.0}, {"class": "cow"}])
+    assert html.index(">dog</text>") < html.index(">cat</text>") < html.index(">cow</text>")
+    widths = [float(part.split('"')[0]) for part in html.split(' width="')[1:]]
+    assert widths[0] == 12  # the key
+    assert widths[1] == pytest.approx(4 * widths[2], abs=0.5)
+    assert "not there" in html
+    assert "<title>dog: DeepLab 80.0, CAM seed 50.0</title>" in html
+
+
+def test_confusions_are_said_in_words() -> None:
+    html = confusion_section(report().confusions)
+    assert "<li>cat → dog 8 %</li>" in html
+    assert "<li>cat → background 22 %</li>" in html
+    assert "unsure" not in html
+    assert "background → cat" not in html
+
+
+def test_names_of_images_and_classes_are_escaped() -> None:
+    evil = '<b>"&'
+    html = render_page(
+        report(
+            dataset=evil,
+            class_names=("background", evil, "dog"),
+            class_iou=[{"class": evil, "val": 1.0}],
+            confusions=[{"actual": evil, "predicted": "dog", "share": 0.5}],
+            gallery=(gallery_row('ä #?%"<i>'),),
+        )
+    )
+    page = Page(html)
+    assert not page.open
+    assert evil not in html
+    assert page.images[0]["src"] == "images/%C3%A4%20%23%3F%25%22%3Ci%3E_photo.jpg"
+    assert page.images[1]["alt"] == 'DeepLab of ä #?%"<i>: <b>"&, unsure'
+
+
+def test_every_picture_has_a_text_and_a_size() -> None:
+    images = Page(render_page(report())).images
+    assert [image["alt"] for image in images] == ["photo of a", "DeepLab of a: cat, unsure", "truth of a: background only"]
+    assert all(image["width"] == "320" and image["height"] == "200" and image["loading"] == "lazy" for image in images)
+
+
+def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:
+    write_report(report(), tmp_path / "a")
+    write_report(report(), tmp_path / "b")
+    assert (tmp_path / "a/index.html").read_bytes() == (tmp_path / "b/index.html").read_bytes()

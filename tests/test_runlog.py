@@ -1,0 +1,108 @@
+"""Figures and curves: stable bytes, and curves that survive an interruption."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weakclip.runlog import StepLog, write_metrics, write_rows
+
+
+def test_metrics_keep_their_order_and_round_to_four_digits(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "metrics.json"
+    val = {"miou": 62.123456, "n": np.int64(3), "scales": (1.0, 0.5), "flip": True}
+    write_metrics(path, {"val": val, "a": np.float32(0.5)})
+    text = """{
+  "val": {
+    "miou": 62.1235,
+    "n": 3,
+    "scales": [
+      1.0,
+      0.5
+    ],
+    "flip": true
+  },
+  "a": 0.5
+}
+"""
+    assert path.read_text() == text
+    assert [file.name for file in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "m.json", {"a": float("nan"), "b": np.array([np.inf, 1.0])})
+    assert json.loads((tmp_path / "m.json").read_text()) == {"a": None, "b": [None, 1.0]}
+
+
+def test_metrics_refuse_what_is_no_figure(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_metrics(tmp_path / "m.json", {"path": tmp_path})
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_read_only_file_of_dvc_is_replaced_not_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text("{}")
+    path.chmod(0o444)
+    (tmp_path / "cached.json").hardlink_to(path)
+    write_metrics(path, {"a": 1})
+    assert (tmp_path / "cached.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("rows", [[], [{"class": "cat", "iou": 0.5}, {"class": "Möwe", "iou": float("nan")}]])
+def test_rows_are_a_list_of_objects(tmp_path: Path, rows: list[dict[str, object]]) -> None:
+    write_rows(tmp_path / "r.json", rows)
+    read = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert [row["class"] for row in read] == [row["class"] for row in rows]
+
+
+def train(folder: Path, first: int, last: int) -> None:
+    """Log as the training loop does: two calls for a step that is validated as well."""
+    log = StepLog(folder)
+    log.resume(first)
+    for step in range(first + 1, last + 1):
+        log.log(step, {"seeding_loss": 1 / step, "learning_rate": np.float32(0.1)})
+        if step % 2 == 0:
+            log.log(step, {"held_out_agreement": 10.0 * step})
+    log.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log") / "plots"
+    train(folder, 0, 6)
+    return folder
+
+
+def test_curves_have_a_table_each_and_nothing_lies_beside_them(undisturbed: Path) -> None:
+    tables = contents(undisturbed.parent)
+    assert sorted(tables) == [f"plots/metrics/{name}.tsv" for name in ("held_out_agreement", "learning_rate", "seeding_loss")]
+    assert tables["plots/metrics/seeding_loss.tsv"].startswith(b"step\tseeding_loss\n1\t1.0\n2\t0.5\n3\t0.333333\n")
+    assert tables["plots/metrics/held_out_agreement.tsv"] == b"step\theld_out_agreement\n2\t20.0\n4\t40.0\n6\t60.0\n"
+
+
+@pytest.mark.parametrize("checkpoint", [0, 3, 4])
+def test_interrupted_and_resumed_curves_are_the_same_bytes(tmp_path: Path, undisturbed: Path, checkpoint: int) -> None:
+    folder = tmp_path / "plots"
+    train(folder, 0, 5)
+    train(folder, checkpoint, 6)
+    assert contents(folder) == contents(undisturbed)
+
+
+def test_row_that_was_cut_off_is_dropped(tmp_path: Path, undisturbed: Path) -> None:
+    folder = tmp_path / "plots"
+    train(folder, 0, 5)
+    with (folder / "metrics" / "seeding_loss.tsv").open("a") as file:
+        file.write("6")
+    train(folder, 5, 6)
+    assert contents(folder) == contents(undisturbed)
+
+
+def test_folder_of_another_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="plots"):
+        StepLog(tmp_path / "curves")

@@ -1,0 +1,99 @@
+"""The training loop: schedules, resume to the byte, and losses that are not numbers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from weakclip.errors import WeakClipError
+from weakclip.runlog import StepLog
+from weakclip.seeding import rng
+from weakclip.training import cosine_schedule, polynomial_schedule, train
+
+
+def test_cosine_schedule_rises_then_falls_to_the_minimum() -> None:
+    rates = [cosine_schedule(step, lr=1.0, iterations=12, warmup=2, min_lr=0.1) for step in range(12)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+    assert cosine_schedule(7, lr=1.0, iterations=12, warmup=2, min_lr=0.1) == pytest.approx(0.55)
+
+
+def test_polynomial_schedule_matches_its_formula() -> None:
+    assert polynomial_schedule(50, lr=2.0, iterations=100) == pytest.approx(2 * 0.5**0.9)
+
+
+class StopError(Exception):
+    pass
+
+
+def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None) -> nn.Linear:
+    """Trains a small regression; every step's data follow from its number."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        if step == stop_at:
+            raise StopError
+        x = torch.from_numpy(rng(0, "data", step).normal(size=(4, 3))).float()
+        loss = (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
+        return {"square_loss": loss * float("nan") if step == bad_at else loss}
+
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    log = StepLog(folder / "plots")
+    train(
+        title="test",
+        modules={"model": model},
+        optimizer=optimizer,
+        iterations=25,
+        losses_of_step=losses,
+        rates_of_step=lambda step: [cosine_schedule(step, lr=0.1, iterations=25, warmup=2)],
+        names_of_step=lambda step: [f"image_{step}"],
+        folder=folder,
+        checkpoint_every=5,
+        log=log,
+        log_every=2,
+        validate=lambda step: {"figure": float(step)},
+        validate_every=10,
+    )
+    log.close()
+    return model
+
+
+def curves(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted((folder / "plots" / "metrics").rglob("*.tsv"))}
+
+
+@pytest.mark.parametrize("stop_at", [3, 5, 13, 24])
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path: Path, stop_at: int) -> None:
+    whole = run(tmp_path / "whole")
+    with pytest.raises(StopError):
+        run(tmp_path / "broken", stop_at=stop_at)
+    resumed = run(tmp_path / "broken")
+    assert torch.equal(whole.weight, resumed.weight)
+    assert curves(tmp_path / "whole") == curves(tmp_path / "broken")
+
+
+def test_a_finished_training_does_nothing_again(tmp_path: Path) -> None:
+    model = run(tmp_path)
+    again = run(tmp_path, stop_at=0)
+    assert torch.equal(model.weight, again.weight)
+
+
+def test_validation_runs_at_its_steps_and_at_the_end(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert [row.split("\t")[0] for row in curves(tmp_path)["figure.tsv"].splitlines()[1:]] == ["10", "20", "25"]
+
+
+def test_a_loss_that_is_no_number_names_step_and_images_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(WeakClipError, match=r"not finite at step 12 .*image_12") as caught:
+        run(tmp_path, bad_at=12)
+    assert "state.pt" in caught.value.hint
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 10
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(WeakClipError, match=r"state\.pt cannot be resumed from"):
+        run(tmp_path)

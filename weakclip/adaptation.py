@@ -1,0 +1,151 @@
+"""Training WeakCLIP on seeds: the loop's pieces, and a validation that needs no masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from weakclip.datasets.index import Record
+from weakclip.evaluation import confusion_matrix, mean_iou, percent
+from weakclip.features.store import FeatureStore
+from weakclip.masks import read_mask
+from weakclip.network.weakclip import WeakClip
+from weakclip.objective import Objective, crf_pool, losses_of_batch
+from weakclip.prefetch import Prefetcher
+from weakclip.runlog import StepLog
+from weakclip.supervision import Batch
+from weakclip.training import cosine_schedule, train
+from weakclip.workers import workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationSchedule:
+    """``lr``: peak; linear warm-up over ``warmup`` steps, cosine to zero."""
+
+    lr: float
+    iterations: int
+    warmup: int
+    weight_decay: float
+    validate_every: int
+    checkpoint_every: int
+
+
+class TrainablePart(nn.Module):
+    """What of WeakCLIP is trained, for checkpoints: CLIP itself is not stored with every one of them."""
+
+    def __init__(self, model: WeakClip) -> None:
+        super().__init__()
+        self.model = [model]  # in a list, so that its frozen parameters are not registered here
+
+    def state_dict(self, *args: object, **kwargs: object) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.model[0].trainable_state()
+
+    def load_state_dict(self, state: dict[str, Tensor], *args: object, **kwargs: object) -> None:  # type: ignore[override]
+        self.model[0].load_state_dict(state, strict=False)
+
+
+def parameter_groups(model: WeakClip, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; vectors, norms and contexts do not."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if p.ndim > 1 and "contexts" not in name]
+    kept = [p for name, p in trained if p.ndim <= 1 or "contexts" in name]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+@contextmanager
+def process_pool() -> Iterator[joblib.Parallel]:
+    with joblib.Parallel(n_jobs=workers(), batch_size=1) as parallel:
+        yield parallel
+
+
+def adapt(
+    model: WeakClip,
+    make_batch: Prefetcher[Batch],
+    objective: Objective,
+    schedule: AdaptationSchedule,
+    validation: Validation,
+    *,
+    folder: Path,
+    log: StepLog,
+) -> None:
+    """Trains the model in place; resumes from ``folder``."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, schedule.weight_decay), lr=schedule.lr)
+    names: dict[int, list[str]] = {}
+    with process_pool() as pool:
+        run_crf = crf_pool(pool)
+
+        def losses(step: int) -> dict[str, Tensor]:
+            batch = make_batch(step)
+            names.clear()
+            names[step] = batch.names
+            return losses_of_batch(model.train(), batch, objective, run_crf)
+
+        def rates(step: int) -> list[float]:
+            return [cosine_schedule(step, lr=schedule.lr, iterations=schedule.iterations, warmup=schedule.warmup)] * 2
+
+        train(
+            title="WeakCLIP",
+            modules={"model": TrainablePart(model)},
+            optimizer=optimizer,
+            iterations=schedule.iterations,
+            losses_of_step=losses,
+            rates_of_step=rates,
+            names_of_step=lambda step: names[step],
+            folder=folder,
+            checkpoint_every=schedule.checkpoint_every,
+            log=log,
+            validate=lambda step: validation(model),
+            validate_every=schedule.validate_every,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Agreement on held-out training images, at the size of the loss; with true masks where there are any.
+
+    ``held_out_agreement``: mIoU of prediction and seed. ``held_out_miou``: mIoU of prediction and truth.
+    Both in percent, predictions limited to the tags.
+    """
+
+    records: Sequence[Record]
+    store: FeatureStore
+    seed_folder: Path
+    num_classes: int
+
+    def __call__(self, model: WeakClip) -> dict[str, float]:
+        if not self.records:
+            return {}
+        model.eval()
+        agreement = np.zeros((self.num_classes, self.num_classes + 1), np.int64)
+        truth = agreement.copy()
+        with torch.inference_mode():
+            texts = model.text_encoder()
+            for record in self.records:
+                prediction = self._predict(model, texts, record)
+                agreement += confusion_matrix(
+                    prediction, read_mask(self.seed_folder / f"{record.image_id}.png"), self.num_classes
+                )
+                if record.mask is not None:
+                    truth += confusion_matrix(prediction, read_mask(record.mask), self.num_classes)
+        figures = {"held_out_agreement": percent(mean_iou(agreement))}
+        return figures | ({"held_out_miou": percent(mean_iou(truth))} if truth.any() else {})
+
+    def _predict(self, model: WeakClip, texts: Tensor, record: Record) -> NDArray[np.uint8]:
+        row = self.store.whole_rows(record.image_id)[0]
+        view = self.store.view(row)
+        blocks = [torch.from_numpy(tokens[None].astype(np.float32)) for _, tokens in sorted(self.store.read(row).items())]
+        logits, _ = model(blocks, view.height // self.store.patch, view.width // self.store.patch, texts)
+        present = [0, *record.tags]
+        full = functional.interpolate(
+            logits[:, present], size=(record.height, record.width), mode="bilinear", align_corners=False
+        )
+        return np.asarray(present, np.uint8)[full[0].argmax(dim=0).numpy()]

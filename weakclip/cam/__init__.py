@@ -1,0 +1,1 @@
+"""Class activation maps from image-level tags, and the seeds made of them."""

@@ -1,0 +1,123 @@
+"""Training the CAM classifier on cached features, and drawing the maps of all images from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from weakclip.cam.classifier import CamClassifier, mean_average_precision, tag_loss, tag_scores
+from weakclip.cam.inference import TokenGrid, activation_maps
+from weakclip.clip.image_encoder import VisualProjection
+from weakclip.datasets.index import Record
+from weakclip.features.store import FeatureStore
+from weakclip.runlog import StepLog
+from weakclip.sampling import batch_indices
+from weakclip.seeding import rng
+from weakclip.training import cosine_schedule, train
+
+BEST_TOKENS = 0.1
+"""Share of an image's tokens that its tag score is the mean of: about the size of a small object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamTraining:
+    """``lr``: peak, cosine. ``weight_decay``: pulls the classifier back to CLIP's zero-shot answer."""
+
+    iterations: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+
+
+class VisualEmbeddings:
+    """CLIP's visual embeddings of stored views: projected tokens of the last block."""
+
+    def __init__(self, store: FeatureStore, projection: VisualProjection) -> None:
+        self.store, self.projection = store, projection
+        self.last = store.blocks[-1]
+
+    @torch.inference_mode()
+    def tokens(self, row: int) -> Tensor:
+        """(h w, E) of a row, without the class token."""
+        stored = torch.from_numpy(self.store.read(row)[self.last][1:].astype("float32"))
+        return self.projection(stored)
+
+    def grid(self, row: int) -> TokenGrid:
+        view = self.store.view(row)
+        patch = self.store.patch
+        return TokenGrid(tokens=self.tokens(row), height=view.height // patch, width=view.width // patch, flip=view.flip)
+
+
+def tag_matrix(records: Sequence[Record], num_foreground: int) -> Tensor:
+    """(n, num_foreground) bool."""
+    tags = torch.zeros(len(records), num_foreground, dtype=torch.bool)
+    for row, record in zip(tags, records, strict=True):
+        row[[tag - 1 for tag in record.tags]] = True
+    return tags
+
+
+def fit_classifier(
+    classifier: CamClassifier,
+    embeddings: VisualEmbeddings,
+    records: Sequence[Record],
+    training: CamTraining,
+    *,
+    seed: int,
+    folder: Path,
+    log: StepLog,
+) -> None:
+    """Trains the classifier on image-level tags; each step takes one stored view of each image of its batch."""
+    tags = tag_matrix(records, classifier.num_foreground)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=training.lr, weight_decay=training.weight_decay)
+
+    def images(step: int) -> list[int]:
+        return batch_indices(step, count=len(records), batch_size=training.batch_size, seed=seed, purpose="cam")
+
+    def losses(step: int) -> dict[str, Tensor]:
+        draw = rng(seed, "cam views", step)
+        chosen = images(step)
+        rows = [embeddings.store.whole_rows(records[index].image_id) for index in chosen]
+        tokens = [embeddings.tokens(int(draw.choice(row))).clone() for row in rows]
+        logits = classifier(torch.cat(tokens)).split([len(part) for part in tokens])
+        scores = torch.cat([tag_scores(part[None], classifier.num_foreground, BEST_TOKENS) for part in logits])
+        return {"tag_loss": tag_loss(scores, tags[chosen])}
+
+    train(
+        title="CAM classifier",
+        modules={"classifier": classifier},
+        optimizer=optimizer,
+        iterations=training.iterations,
+        losses_of_step=losses,
+        rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
+        names_of_step=lambda step: [records[index].image_id for index in images(step)],
+        folder=folder,
+        checkpoint_every=max(1, training.iterations // 4),
+        log=log,
+    )
+
+
+@torch.inference_mode()
+def tag_precision(classifier: CamClassifier, embeddings: VisualEmbeddings, records: Sequence[Record]) -> float:
+    """Mean average precision of the tag scores on the plain view of each image, 0..1."""
+    scores = [
+        tag_scores(
+            classifier(embeddings.tokens(embeddings.store.whole_rows(record.image_id)[0]))[None],
+            classifier.num_foreground,
+            BEST_TOKENS,
+        )
+        for record in records
+    ]
+    return mean_average_precision(torch.cat(scores), tag_matrix(records, classifier.num_foreground))
+
+
+def all_maps(
+    classifier: CamClassifier, embeddings: VisualEmbeddings, records: Sequence[Record]
+) -> Iterator[tuple[Record, Tensor]]:
+    """Each image with the maps (len(tags), h, w) of its tags, fused over all its whole views."""
+    for record in records:
+        views = [embeddings.grid(row) for row in embeddings.store.whole_rows(record.image_id)]
+        yield record, activation_maps(classifier, views, record.tags)

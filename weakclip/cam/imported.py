@@ -1,0 +1,85 @@
+"""Seeds made elsewhere: a folder of PNGs, or ``.npy`` dictionaries as IRN, MCTformer and PSA write them. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakclip.cam.seeds import make_seed, resize_maps
+from weakclip.datasets.index import Record
+from weakclip.datasets.pickled import read_pickled_dictionary
+from weakclip.errors import WeakClipError
+from weakclip.masks import IGNORE, read_mask, resize_mask
+
+
+def imported_seed(
+    record: Record, folder: Path, num_classes: int, background_threshold: float, unsure_margin: float
+) -> NDArray[np.uint8]:
+    """The seed of an image at photo size, (H, W) uint8.
+
+    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure) or ``<image_id>.npy``, whose maps are thresholded.
+    """
+    png, npy = folder / f"{record.image_id}.png", folder / f"{record.image_id}.npy"
+    if png.is_file():
+        seed = read_mask(png)
+        foreign = np.setdiff1d(np.unique(seed), [*range(num_classes), IGNORE])
+        if foreign.size:
+            raise WeakClipError(
+                f"{png} holds index {foreign[0]}; the classes go up to {num_classes - 1}",
+                "number its classes as classes.txt lists them",
+            )
+        return resize_mask(seed, record.height, record.width)
+    if npy.is_file():
+        maps = read_maps(npy)
+        classes = sorted(set(maps) & set(record.tags)) or sorted(maps)
+        stacked = resize_maps(np.stack([maps[index] for index in classes]), record.height, record.width)
+        peak = stacked.max(axis=(1, 2), keepdims=True)
+        return make_seed(stacked / np.maximum(peak, 1e-6), classes, background_threshold, unsure_margin)
+    raise WeakClipError(
+        f"{folder} has neither {png.name} nor {npy.name}", "cam.import_folder needs a file for every training image"
+    )
+
+
+def read_maps(path: Path) -> dict[int, NDArray[np.float32]]:
+    """Maps by 1-based class of an ``.npy`` dictionary.
+
+    Known forms: ``{class: (H, W)}`` counted from 0 without background (MCTformer, PSA), and IRN's ``{"keys", "high_res" |
+    "cam"}``, whose keys are counted from 0 without background too.
+    """
+    content = read_pickled_dictionary(path)
+    if "keys" in content:
+        name = next((name for name in ("high_res", "cam") if name in content), None)
+        if name is None:
+            raise WeakClipError(f"{path} has keys but neither high_res nor cam", "give it IRN's maps, or {class: map}")
+        return _plain(path, dict(zip(np.asarray(content["keys"]).tolist(), np.asarray(content[name]), strict=False)))
+    return _plain(path, content)
+
+
+def _plain(path: Path, maps: Mapping[object, object]) -> dict[int, NDArray[np.float32]]:
+    result = {}
+    for key, value in maps.items():
+        array = np.asarray(value, dtype=np.float32)
+        if not isinstance(key, int | np.integer) or array.ndim != 2:
+            raise WeakClipError(
+                f"{path}: expected {{class: (height, width) map}}, got {key!r}: shape {array.shape}",
+                "write maps as MCTformer or IRN does",
+            )
+        result[int(key) + 1] = array
+    if not result:
+        raise WeakClipError(f"{path} holds no map", "leave images without a class out of the training split")
+    return result
+
+
+def check_folder(folder: Path, records: Sequence[Record]) -> None:
+    """Refuses, before any work, a folder that lacks training images."""
+    missing = [
+        r.image_id for r in records if not any((folder / f"{r.image_id}{ending}").is_file() for ending in (".png", ".npy"))
+    ]
+    if missing:
+        raise WeakClipError(
+            f"{folder} is missing the seeds of {len(missing):,} of {len(records):,} training images (first: {missing[0]})",
+            "cam.import_folder needs <image_id>.png or <image_id>.npy for every training image",
+        )

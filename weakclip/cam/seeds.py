@@ -1,0 +1,40 @@
+"""From class activation maps to a seed: class, background or unsure for every pixel. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from weakclip.masks import IGNORE
+
+
+def resize_maps(maps: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
+    """(n, h, w) -> (n, height, width), bilinear."""
+    if not len(maps):
+        return np.zeros((0, height, width), np.float32)
+    planes = [Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for plane in maps]
+    return np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
+
+
+def label_pixels(maps: NDArray[np.floating], classes: Sequence[int], background_threshold: float) -> NDArray[np.uint8]:
+    """The strongest class of every pixel, background (0) where none reaches the threshold; (H, W) uint8.
+
+    ``maps``: (n, H, W) in 0..1 for the 1-based ``classes``.
+    """
+    if not len(classes):
+        return np.zeros(maps.shape[1:], np.uint8)
+    strongest = np.asarray(classes, np.uint8)[maps.argmax(axis=0)]
+    return np.where(maps.max(axis=0) >= background_threshold, strongest, 0).astype(np.uint8)
+
+
+def make_seed(
+    maps: NDArray[np.floating], classes: Sequence[int], background_threshold: float, unsure_margin: float
+) -> NDArray[np.uint8]:
+    """`label_pixels` with 255 where the best score is within ``unsure_margin`` of the threshold."""
+    labels = label_pixels(maps, classes, background_threshold)
+    if unsure_margin > 0 and len(classes):
+        labels[np.abs(maps.max(axis=0) - background_threshold) < unsure_margin] = IGNORE
+    return labels

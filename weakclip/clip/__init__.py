@@ -1,0 +1,1 @@
+"""CLIP as this project uses it: open_clip's networks, tapped for dense features and fed with prompts."""

@@ -1,0 +1,82 @@
+"""CLIP's image encoder as a source of dense features: the tokens after chosen blocks, class token first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from weakclip.clip.model import Clip
+from weakclip.errors import WeakClipError
+
+
+def resize_positions(positions: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """Positional embedding (1 + h w, C) of one grid for another; the class position stays. Bicubic with antialias, as
+    open_clip resizes on loading."""
+    if source == target:
+        return positions
+    grid = positions[1:].reshape(1, *source, -1).permute(0, 3, 1, 2)
+    grid = functional.interpolate(grid, size=target, mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([positions[:1], grid.permute(0, 2, 3, 1).flatten(1, 2)[0]])
+
+
+class ImageEncoder(nn.Module):
+    """Tokens of a frozen CLIP after the blocks ``blocks`` (counted from 0, ascending), for images of any size.
+
+    `forward` takes (B, 3, H, W) uint8 RGB, sides multiples of the patch, and returns per block (B, 1 + h w, C) float32.
+    """
+
+    def __init__(self, clip: Clip, blocks: Sequence[int]) -> None:
+        super().__init__()
+        if list(blocks) != sorted(set(blocks)) or blocks[0] < 0 or blocks[-1] >= clip.depth:
+            raise WeakClipError(
+                f"clip.blocks {list(blocks)} do not fit {clip.model}", f"ascending block numbers from 0 to {clip.depth - 1}"
+            )
+        self.visual: open_clip.transformer.VisionTransformer = clip.network.visual
+        self.patch, self.width, self.blocks = clip.patch, clip.width, tuple(blocks)
+        self.attributes: dict[str, object] = {
+            "model": clip.model,
+            "weights": clip.weights,
+            "weights_hash": clip.weights_hash,
+            "mean": list(clip.mean),
+            "std": list(clip.std),
+            "patch": clip.patch,
+            "class_token": True,
+            "open_clip": open_clip.__version__,
+            "torch": torch.__version__.split("+")[0],
+        }
+        self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1) * 255, persistent=False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> tokens before the first block (B, 1 + h w, C)."""
+        visual = self.visual
+        grid = visual.conv1(images)
+        size = (grid.shape[2], grid.shape[3])
+        tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), grid.flatten(2).transpose(1, 2)], dim=1)
+        return visual.ln_pre(tokens + resize_positions(visual.positional_embedding, visual.grid_size, size))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        tokens = self.embed((images.to(self.mean.device).float() - self.mean) / self.std)
+        tapped = []
+        for index, block in enumerate(self.visual.transformer.resblocks[: self.blocks[-1] + 1]):
+            tokens = block(tokens)
+            if index in self.blocks:
+                tapped.append(tokens)
+        return tapped
+
+
+class VisualProjection(nn.Module):
+    """CLIP's last norm and projection, applied to every token: (B, N, C) of the last block -> (B, N, E)."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.norm = clip.network.visual.ln_post
+        self.projection = clip.network.visual.proj
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        projected: Tensor = self.norm(tokens) @ self.projection
+        return projected

@@ -1,0 +1,168 @@
+"""Loading a CLIP: open_clip's network from a pretrained tag, a local file, or the mini CLIP of this repository."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from torch import Tensor
+
+from weakclip.clip.mini import MEAN, MINI, STD, TEXT, build_mini_clip
+from weakclip.errors import WeakClipError
+from weakclip.weights import load_into, load_weights
+
+SHIPPED: Final = Path(__file__).parent.parent / "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A frozen CLIP and what has to be known to use it.
+
+    ``weights_hash``: SHA-256 over names and bytes of all tensors. ``mean``, ``std``: of pixels in 0..1, RGB.
+    ``patch``: side of a patch in pixels. ``context_length``: tokens a text may have.
+    """
+
+    model: str
+    weights: str
+    network: open_clip.CLIP
+    tokenizer: open_clip.SimpleTokenizer
+    weights_hash: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def patch(self) -> int:
+        return int(self.network.visual.patch_size[0])
+
+    @property
+    def width(self) -> int:
+        """Channels of a visual token."""
+        return int(self.network.visual.transformer.width)
+
+    @property
+    def embedding(self) -> int:
+        """Channels of the space that image and text share."""
+        return int(self.network.visual.output_dim)
+
+    @property
+    def depth(self) -> int:
+        return len(self.network.visual.transformer.resblocks)
+
+    @property
+    def context_length(self) -> int:
+        return int(self.network.context_length)
+
+
+def load_clip(model: str, weights: str) -> Clip:
+    """The CLIP named ``model`` (an open_clip name, or ``mini``) with ``weights`` (a tag, a file, or ``mini``), frozen.
+
+    OpenAI's weights belong to the ``-quickgelu`` models; anything else with them is refused, since the features would be
+    wrong without a sign of it.
+    """
+    if (model == MINI) != (weights == MINI):
+        raise WeakClipError(
+            f"clip.model {model} and clip.weights {weights} do not belong together", "set both to mini, or neither"
+        )
+    if model == MINI:
+        network = build_mini_clip()
+        state, _ = load_weights(SHIPPED, "mini_clip")
+        load_into(network, state, "the mini CLIP")
+        tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)
+        mean, std = MEAN, STD
+    else:
+        network = _load_open_clip(model, weights)
+        tokenizer = open_clip.get_tokenizer(model)
+        mean = tuple(getattr(network.visual, "image_mean", None) or OPENAI_DATASET_MEAN)
+        std = tuple(getattr(network.visual, "image_std", None) or OPENAI_DATASET_STD)
+    network.eval().requires_grad_(False)
+    return Clip(
+        model=model,
+        weights=weights,
+        network=network,
+        tokenizer=tokenizer,
+        weights_hash=hash_tensors(network.state_dict()),
+        mean=mean,
+        std=std,
+    )
+
+
+def load_same_clip(model: str, weights: str, weights_hash: str, used_for: str) -> Clip:
+    """The CLIP that something was made with; other weights under the same name are refused."""
+    clip = load_clip(model, weights)
+    if clip.weights_hash != weights_hash:
+        raise WeakClipError(
+            f"{used_for} was made with other weights of {model} than {weights} holds now",
+            "restore the weights it was made with, or make it anew: `dvc repro -f -s cache_features`, then `dvc repro`",
+        )
+    return clip
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of the tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
+    if model not in open_clip.list_models():
+        near = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
+        raise WeakClipError(
+            f"clip.model {model} is not an open_clip model",
+            f"such as {', '.join(near[:4]) or 'ViT-B-16-quickgelu'}; `weakclip doctor` checks it",
+        )
+    config = open_clip.get_model_config(model) or {}
+    if "timm_model_name" in config.get("vision_cfg", {}) or not isinstance(config.get("vision_cfg", {}).get("layers"), int):
+        raise WeakClipError(
+            f"clip.model {model} is not a plain vision transformer", "choose a ViT of open_clip, such as ViT-B-16-quickgelu"
+        )
+    path = Path(weights)
+    is_file = path.suffix in {".pt", ".pth", ".bin", ".safetensors"} or path.is_file()
+    if is_file and not path.is_file():
+        raise WeakClipError(
+            f"clip.weights {weights} is missing", "put the file there, or set clip.weights to a pretrained tag such as openai"
+        )
+    openai = is_torchscript(path) if is_file else weights == "openai"
+    if openai and not model.endswith("-quickgelu"):
+        raise WeakClipError(f"OpenAI's weights need QuickGELU, {model} has none", f"set clip.model to {model}-quickgelu")
+    if not is_file and weights not in open_clip.list_pretrained_tags_by_model(model):
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise WeakClipError(
+            f"clip.weights {weights} is neither a file nor a pretrained tag of {model}", f"tags: {', '.join(tags) or 'none'}"
+        )
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        if is_file and openai:
+            network = open_clip.create_model(model)
+            state = {key: value.float() for key, value in torch.jit.load(str(path), map_location="cpu").state_dict().items()}
+            for key in ("input_resolution", "context_length", "vocab_size"):
+                state.pop(key, None)
+            load_into(network, state, str(path))
+            return network
+        return open_clip.create_model(model, pretrained=str(path) if is_file else weights, weights_only=True)
+    except WeakClipError:
+        raise
+    except Exception as error:  # open_clip and the download below it raise many kinds
+        source = f"{path}" if is_file else f"the pretrained weights {weights} of {model}"
+        raise WeakClipError(
+            f"{source} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            "without a network, put the file on disk and set clip.weights to its path",
+        ) from error
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI ships its weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())

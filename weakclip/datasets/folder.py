@@ -1,0 +1,205 @@
+"""The ``folder`` layout: any folder of photos with tags, as a team with a shared drive has it.
+
+::
+
+    images/          photos, in any depth of folders; the file name without its ending is the image's id
+    classes.txt      a class a line, `name` or `name: synonym, synonym`; background words after a line `[background]`
+    tags.csv         `image,tags`, tags joined by `;`          (or tags.json: {image: [tags]})
+    masks/           optional: `<id>.png`, class indices, 255 = ignore
+    splits/          optional: train.txt and val.txt, an image a line
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from weakclip.datasets.index import Collection, Dataset, Skipped
+from weakclip.datasets.labels import Listed, PhotoNames, composed, read_classes, read_split, read_tags
+from weakclip.datasets.verification import Candidate, verify
+from weakclip.errors import WeakClipError
+from weakclip.images import PHOTO_ENDINGS
+
+LINK_HINT = "`weakclip preset folder --root DIR` links a folder of photos to data/raw/photos"
+
+
+def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, seed: int) -> Collection:
+    """The dataset in ``raw/photos``, or in ``raw`` itself where the photos are there.
+
+    Without ``splits/``, ``val_share`` of the images that have tags or a mask is held out, drawn from ``seed`` and the ids.
+
+    Raises:
+        WeakClipError: names the file and line that cannot be used; with ``on_error`` ``skip`` photos are left out instead.
+    """
+    if tags_from not in ("csv", "masks"):
+        raise WeakClipError(
+            f"dataset.tags_from is {tags_from}, which a folder of photos does not have",
+            "set dataset.tags_from to csv (tags.csv or tags.json), or to masks",
+        )
+    places = sources(raw)
+    root = next((place for place in places if (place / "images").is_dir()), places[0])
+    skip = on_error == "skip"
+    photos, skipped = find_photos(root / "images")
+    names = PhotoNames([PurePosixPath(path.relative_to(root / "images").as_posix()) for path in photos.values()])
+    classes = read_classes(root / "classes.txt")
+    tags = Listed() if tags_from == "masks" else read_tags(tags_file(root), classes, names, skip_missing=skip)
+    masks, notes = find_masks(root / "masks", photos)
+    if tags_from == "masks":
+        notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
+    lists: list[tuple[Path, Listed]] = [(tags_file(root), tags)] if tags.missing else []
+    if (root / "splits").is_dir():
+        parts = {name: read_split_file(root, name, names, skip) for name in ("train", "val")}
+        lists += [(split_file(root, name), listed) for name, listed in parts.items()]
+        splits = join_splits(root, parts["train"], parts["val"])
+    else:
+        with_tags = masks if tags_from == "masks" else {image_id for image_id, found in tags.entries.items() if found}
+        splits = draw_splits(photos, with_tags=set(with_tags), with_mask=set(masks), val_share=val_share, seed=seed)
+    missing: dict[str, str] = {}
+    for path, listed in lists:
+        missing = {name: f"{path}: {reason}" for name, reason in listed.missing.items()} | missing
+    skipped += [Skipped(file=name, reason=missing[name]) for name in sorted(missing)]
+    if len(splits) < len(photos):
+        notes.append(f"photos that are in no split and left out: {len(photos) - len(splits):,}")
+    candidates = [
+        Candidate(
+            image_id=image_id,
+            photo=photos[image_id],
+            split=split,
+            tags=None if tags_from == "masks" else tags.entries.get(image_id, ()),
+            mask=masks.get(image_id),
+        )
+        for image_id, split in splits.items()
+    ]
+    records, left_out = verify(candidates, num_classes=classes.num_classes, on_error=on_error, skipped=skipped)
+    dataset = Dataset(name="folder", classes=classes, records=records)
+    return Collection(dataset=dataset, skipped=left_out, notes=tuple(notes))
+
+
+def sources(raw: Path) -> tuple[Path, ...]:
+    """Where a dataset may be: the link ``raw/photos``, which in a fresh project leads to an empty folder, then ``raw``.
+
+    Raises:
+        WeakClipError: the link leads nowhere, as when a drive is not mounted.
+    """
+    link = raw / "photos"
+    if link.is_symlink() and not link.exists():
+        raise WeakClipError(f"{link} leads to {link.readlink()}, which is not there", LINK_HINT)
+    return (link, raw) if link.exists() else (raw,)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones, in a fixed order; links are followed, each real folder is entered once."""
+    visited: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
+    """Photos by image id, and files whose names cannot be written down.
+
+    Raises:
+        WeakClipError: there is no such folder, no photo in it, or two photos share an id.
+    """
+    if not folder.is_dir():
+        raise WeakClipError(f"{folder} is missing: there are no photos", LINK_HINT)
+    photos: dict[str, Path] = {}
+    skipped: list[Skipped] = []
+    for path in walk(folder):
+        if path.suffix.lower() not in PHOTO_ENDINGS:
+            continue
+        if not is_unicode(path):
+            file = os.fsencode(path).decode("utf-8", "backslashreplace")
+            skipped.append(Skipped(file=file, reason=f"{file}: the file name is not UTF-8"))
+            continue
+        image_id = composed(path.stem)
+        if image_id in photos:
+            raise WeakClipError(
+                f"{photos[image_id]} and {path} would both be the image {image_id!r}",
+                "rename one of them: a file name without its ending must be unique",
+            )
+        photos[image_id] = path
+    if not photos:
+        raise WeakClipError(f"{folder} holds no photos", LINK_HINT)
+    return photos, skipped
+
+
+def is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def find_masks(folder: Path, photos: dict[str, Path]) -> tuple[dict[str, Path], list[str]]:
+    """Masks by image id, and what to tell the user about files that are none."""
+    masks: dict[str, Path] = {}
+    without_photo, no_png = 0, 0
+    for path in walk(folder) if folder.is_dir() else ():
+        image_id = composed(path.stem)
+        if path.suffix.lower() != ".png":
+            no_png += 1
+        elif image_id not in photos:
+            without_photo += 1
+        elif image_id in masks:
+            raise WeakClipError(f"{masks[image_id]} and {path} are both masks of {image_id!r}", "remove one of them")
+        else:
+            masks[image_id] = path
+    notes = [f"files in {folder} that are no PNGs and not used: {no_png:,}"] if no_png else []
+    notes += [f"masks in {folder} that have no photo of their name: {without_photo:,}"] if without_photo else []
+    return masks, notes
+
+
+def tags_file(root: Path) -> Path:
+    """``tags.csv`` or ``tags.json``, whichever there is."""
+    found = [root / name for name in ("tags.csv", "tags.json") if (root / name).exists()]
+    if len(found) == 2:
+        raise WeakClipError(f"{found[0]} and {found[1]} are both there", "keep the one that holds")
+    if not found:
+        raise WeakClipError(
+            f"{root / 'tags.csv'} is missing", "write a line `image,tags`, then a line a photo: `x.jpg,cat;dog`"
+        )
+    return found[0]
+
+
+def split_file(root: Path, name: str) -> Path:
+    return root / "splits" / f"{name}.txt"
+
+
+def read_split_file(root: Path, name: str, names: PhotoNames, skip: bool) -> Listed:
+    path = split_file(root, name)
+    if name == "val" and not path.exists():
+        return Listed()
+    return read_split(path, names, skip_missing=skip)
+
+
+def join_splits(root: Path, train: Listed, val: Listed) -> dict[str, str]:
+    both = sorted(train.entries.keys() & val.entries.keys())
+    if both:
+        raise WeakClipError(
+            f"{both[0]} is in both {split_file(root, 'train')} and {split_file(root, 'val')} ({len(both):,} images are)",
+            "take them off one of the lists",
+        )
+    return dict.fromkeys(train.entries, "train") | dict.fromkeys(val.entries, "val")
+
+
+def draw_splits(
+    image_ids: Sequence[str] | dict[str, Path], *, with_tags: set[str], with_mask: set[str], val_share: float, seed: int
+) -> dict[str, str]:
+    """A split by image id: a share of the useful images for val, the other ones with tags for train.
+
+    The draw ranks hashes of seed and id: a photo more or less changes the split of few others.
+    """
+    useful = [image_id for image_id in image_ids if image_id in with_tags or image_id in with_mask]
+    useful.sort(key=lambda image_id: hashlib.blake2b(f"{seed} {image_id}".encode()).digest())
+    number = min(round(val_share * len(useful)), len(useful) - 1) if useful else 0
+    splits = dict.fromkeys(useful[:number], "val")
+    return splits | dict.fromkeys((image_id for image_id in useful[number:] if image_id in with_tags), "train")

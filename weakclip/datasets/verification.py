@@ -1,0 +1,118 @@
+"""Decode every photo and mask once, in worker processes, so that no later stage meets one that it cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import joblib
+import numpy as np
+
+from weakclip.datasets.index import Record, Skipped
+from weakclip.errors import WeakClipError
+from weakclip.images import read_photo
+from weakclip.masks import IGNORE, read_mask
+from weakclip.progress import track
+from weakclip.workers import workers
+
+CHUNK: Final = 32  # images a task; memory is that of one photo per process
+SHOWN: Final = 5
+NO_TAG: Final = "it has no tag; training needs at least one"
+SKIP_HINT: Final = "mend or remove them, or leave them out: set dataset.on_error to skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An image that a dataset layout offers; ``tags`` None: take them from the mask."""
+
+    image_id: str
+    photo: Path
+    split: str
+    tags: tuple[int, ...] | None
+    mask: Path | None
+
+
+def verify(
+    candidates: Sequence[Candidate], *, num_classes: int, on_error: str, skipped: Sequence[Skipped] = ()
+) -> tuple[tuple[Record, ...], tuple[Skipped, ...]]:
+    """Records of the usable candidates, by image id, and all that was left out: ``skipped`` and the unusable ones.
+
+    ``on_error``: ``stop`` refuses the dataset if anything is unusable, ``skip`` leaves it out.
+
+    Raises:
+        WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
+    """
+    ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
+    chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
+    # A generator: results arrive in order, and only a few chunks are under way at a time.
+    results = joblib.Parallel(n_jobs=max(1, min(workers(), len(chunks))), return_as="generator")(
+        joblib.delayed(verify_chunk)(chunk, num_classes) for chunk in chunks
+    )
+    records: list[Record] = []
+    left_out = list(skipped)
+    for result in track(flatten(results), total=len(ordered), title="checking photos"):
+        if isinstance(result, Record):
+            records.append(result)
+        else:
+            left_out.append(result)
+    if left_out and on_error == "stop":
+        raise WeakClipError(summary(left_out), SKIP_HINT)
+    if not any(record.split != "val" for record in records):
+        reason = f": {summary(left_out)}" if left_out else ""
+        raise WeakClipError(f"no image with tags is left to train on{reason}", "add photos with tags to the training split")
+    return tuple(records), tuple(left_out)
+
+
+def flatten(chunks: Iterator[list[Record | Skipped]]) -> Iterator[Record | Skipped]:
+    for chunk in chunks:
+        yield from chunk
+
+
+def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Record | Skipped]:
+    return [verify_one(candidate, num_classes) for candidate in candidates]
+
+
+def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
+    """The record of a candidate, or why there is none."""
+    try:
+        height, width, _ = read_photo(candidate.photo).shape
+        tags = candidate.tags or ()
+        if candidate.mask is not None:
+            present = verify_mask(candidate.mask, height, width, num_classes)
+            tags = present if candidate.tags is None else tags
+    except WeakClipError as error:
+        return Skipped(file=candidate.photo.as_posix(), reason=error.problem)
+    if candidate.split != "val" and not tags:
+        return Skipped(file=candidate.photo.as_posix(), reason=f"{candidate.photo}: {NO_TAG}")
+    return Record(
+        image_id=candidate.image_id,
+        photo=candidate.photo,
+        height=height,
+        width=width,
+        split=candidate.split,
+        tags=tags,
+        mask=candidate.mask,
+    )
+
+
+def verify_mask(path: Path, height: int, width: int, num_classes: int) -> tuple[int, ...]:
+    """The foreground classes of a mask that fits its photo."""
+    mask = read_mask(path)
+    if mask.shape != (height, width):
+        found = f"{mask.shape[1]} x {mask.shape[0]}"
+        raise WeakClipError(f"{path} is {found} pixels, its photo {width} x {height}", "save the mask at the photo's size")
+    counts = np.bincount(mask.ravel(), minlength=256)
+    unknown = [int(index) for index in np.flatnonzero(counts[num_classes:IGNORE]) + num_classes]
+    if unknown:
+        problem = f"{path} holds the index {unknown[0]}; there are {num_classes} classes, 0 to {num_classes - 1}, and {IGNORE}"
+        raise WeakClipError(problem, "mend the mask or the class list")
+    return tuple(int(index) for index in np.flatnonzero(counts[1:num_classes]) + 1)
+
+
+def summary(left_out: Sequence[Skipped]) -> str:
+    """The first reasons and how many there are."""
+    reasons = "; ".join(item.reason for item in left_out[:SHOWN])
+    rest = f"; and {len(left_out) - SHOWN:,} more" if len(left_out) > SHOWN else ""
+    return reasons if len(left_out) == 1 else f"{len(left_out):,} images cannot be used: {reasons}{rest}"

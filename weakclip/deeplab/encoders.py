@@ -1,0 +1,160 @@
+"""Encoders of the segmentation network: any of timm's, and a mini one that fits photos of 128 px and a CPU.
+
+An encoder maps (B, 3, H, W) to a list of maps whose strides double from 1 on, the input itself first; maps behind the
+output stride keep its size and are dilated instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from torch import Tensor, nn
+
+from weakclip.errors import WeakClipError
+from weakclip.weights import load_into, load_weights
+
+MINI: Final = "mini"
+WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
+MINI_WEIGHTS: Final = "mini_encoder"
+RGB = tuple[float, float, float]
+
+# A photo of 128 px leaves the stem at 32 x 32 cells: cheap, and logits at that size still draw the finest parts. Most of the
+# width and depth is at strides 8 and 16, where a cell comes to see the whole object.
+MINI_STEM: Final = (16, 32)
+MINI_STAGES: Final = (
+    ByoBlockCfg(type="basic", d=1, c=32, s=1),
+    ByoBlockCfg(type="basic", d=2, c=80, s=2),
+    ByoBlockCfg(type="basic", d=2, c=160, s=2),
+)
+
+
+class MiniEncoder(nn.Module):
+    """A residual network of a million parameters in timm's own blocks, with maps at strides 1, 2, 4, 8 and 16."""
+
+    out_channels: Final = (3, MINI_STEM[0], *(stage.c for stage in MINI_STAGES))
+
+    def __init__(self, output_stride: int = 16) -> None:
+        super().__init__()
+        config = ByoModelCfg(blocks=MINI_STAGES, stem_type="3x3", stem_pool="", stem_chs=MINI_STEM)
+        self.model = ByobNet(config, num_classes=0, output_stride=output_stride)
+
+    def forward(self, photos: Tensor) -> list[Tensor]:
+        return [photos, *self.model.forward_intermediates(photos, intermediates_only=True)]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network, the channels of its maps from stride 1 on, and mean and deviation of the RGB pixels (0..1) it expects."""
+
+    network: nn.Module
+    channels: tuple[int, ...]
+    mean: RGB
+    std: RGB
+
+
+def build_encoder(encoder: str, weights: str, output_stride: int) -> Encoder:
+    """An encoder with its weights.
+
+    ``encoder``: timm's name or ``mini``. ``weights``: ``mini`` (those of the project), ``timm`` (timm's pretrained ones),
+    ``none``, or a file of timm's names and shapes: ``.safetensors``, or what `torch.save` wrote of a state dictionary.
+    """
+    if encoder == MINI:
+        chosen = Encoder(MiniEncoder(output_stride), MiniEncoder.out_channels, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    else:
+        chosen = _timm_encoder(encoder, pretrained=weights == "timm", output_stride=output_stride)
+    file = weights_file(weights)
+    if weights == MINI:
+        state, _ = load_weights(WEIGHTS_FOLDER, MINI_WEIGHTS)
+        load_into(chosen.network, state, str(file))
+    elif file is not None:
+        load_file_into(chosen.network, file)
+    return chosen
+
+
+def weights_file(weights: str) -> Path | None:
+    """The file that these weights are read from; None for ``timm`` and ``none``."""
+    if weights in ("timm", "none"):
+        return None
+    return WEIGHTS_FOLDER / f"{MINI_WEIGHTS}.safetensors" if weights == MINI else Path(weights)
+
+
+def weights_source(weights: str) -> dict[str, str]:
+    """What to note about the weights an encoder started from: their name, and for files their SHA-256."""
+    file = weights_file(weights)
+    if file is None:
+        return {"name": weights}
+    return {"name": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def load_file_into(encoder: nn.Module, path: Path) -> None:
+    """Fills the encoder from a file of a whole timm network; what the encoder does not have, such as a classifier, is left.
+
+    Raises:
+        WeakClipError: the file is missing or damaged; names the first keys that are missing or have another shape.
+    """
+    state = {key.removeprefix("module."): value for key, value in _read_state(path).items()}
+    found: dict[str, Tensor] = {}
+    for key in encoder.state_dict():
+        # timm joins the names of unpacked stages by an underscore (blocks_0), whole networks by a dot (blocks.0).
+        spellings = (key, short := key.removeprefix("model."), _dotted(short))
+        found.update((key, state[spelling]) for spelling in spellings if spelling in state)
+        if key.endswith("num_batches_tracked"):  # older files lack this counter, which no forward pass reads
+            found.setdefault(key, torch.tensor(0))
+    load_into(encoder, found, str(path))
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeakClipError(f"{path} is missing", "deeplab.encoder_weights is mini, timm, none or a file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeakClipError(f"{path} cannot be read: {str(error).splitlines()[0]}", "download or copy it anew") from error
+    except Exception as error:  # torch refuses what is no tensor with an UnpicklingError
+        problem = f"{path} holds more than tensors, or is damaged"
+        raise WeakClipError(problem, "save its state dictionary alone: torch.save(model.state_dict(), file)") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeakClipError(f"{path} is not a state dictionary", "save one with torch.save(model.state_dict(), file)")
+    return state
+
+
+def _dotted(key: str) -> str:
+    head, dot, rest = key.partition(".")
+    name, underscore, number = head.rpartition("_")
+    return f"{name}.{number}{dot}{rest}" if underscore and number.isdigit() else key
+
+
+def _timm_encoder(name: str, *, pretrained: bool, output_stride: int) -> Encoder:
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name}*")[:4])
+        hint = f"timm has {near}" if near else "`python -c 'import timm; print(timm.list_models())'` prints the names"
+        raise WeakClipError(f"deeplab.encoder {name!r} is not a model of timm", hint)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm warns of keys it drops, such as the classifier
+            network = smp.encoders.get_encoder(f"tu-{name}", depth=5, weights=pretrained or None, output_stride=output_stride)
+    except (ValueError, RuntimeError, AttributeError, AssertionError, KeyError, TypeError) as error:
+        problem = f"deeplab.encoder {name!r} does not work as an encoder of output stride {output_stride}: {error}"
+        raise WeakClipError(problem, "choose a convolutional network with maps at strides 2 to 32, such as resnet50") from error
+    except OSError as error:
+        problem = f"the weights of {name!r} cannot be fetched: {str(error).splitlines()[0]}"
+        raise WeakClipError(problem, "check the network, or set deeplab.encoder_weights to a file or none") from error
+    config = timm.get_pretrained_cfg(name)
+    mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    return Encoder(network, tuple(network.out_channels), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,0 +1,191 @@
+"""How good masks are: counts that add up over images, then the figures that follow from them.
+
+A class's intersection over union is taken from counts over all images (PASCAL VOC); pixels whose truth is 255 are left
+out; classes in neither prediction nor truth are left out of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from weakclip.datasets.index import Record
+from weakclip.errors import WeakClipError
+from weakclip.masks import IGNORE, read_mask
+
+Mask = NDArray[np.uint8]
+Confusion = NDArray[np.int64]
+Pair = tuple[Path | Mask, Path | Mask]
+PAIRS_AT_ONCE = 64
+
+
+def confusion_matrix(prediction: Mask, truth: Mask, num_classes: int) -> Confusion:
+    """Count pixels by true and predicted class.
+
+    ``prediction``, ``truth``: uint8 of one shape, indices below ``num_classes`` or 255. Returns (K, K + 1): rows are the
+    truth, columns the prediction, the last column the pixels predicted as 255, which are wrong for their true class.
+    Pixels whose truth is 255 are left out. Raises ValueError for other shapes or indices.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"expected one shape, got a prediction of {prediction.shape} for a truth of {truth.shape}")
+    if prediction.dtype != np.uint8 or truth.dtype != np.uint8:
+        raise ValueError(f"expected uint8 masks, got {prediction.dtype} and {truth.dtype}")
+    pairs = truth.ravel().astype(np.intp) * (IGNORE + 1) + prediction.ravel()
+    counts = np.bincount(pairs, minlength=(IGNORE + 1) ** 2).reshape(IGNORE + 1, IGNORE + 1)
+    for name, totals in (("truth", counts.sum(axis=1)), ("prediction", counts.sum(axis=0))):
+        beyond = np.flatnonzero(totals[num_classes:IGNORE])
+        if beyond.size:
+            raise ValueError(f"the {name} has index {num_classes + beyond[-1]}, expected 0 to {num_classes - 1} or {IGNORE}")
+    columns = [*range(num_classes), IGNORE]
+    return counts[:num_classes, columns].astype(np.int64)
+
+
+def intersection_over_union(confusion: Confusion) -> NDArray[np.float64]:
+    """Per class TP / (TP + FP + FN) from (K, K + 1) counts: (K,) in 0..1, NaN where a class is in neither."""
+    num_classes = confusion.shape[0]
+    hits = np.diagonal(confusion).astype(np.float64)
+    union = confusion.sum(axis=1) + confusion[:, :num_classes].sum(axis=0) - hits
+    result = np.full(num_classes, np.nan)
+    np.divide(hits, union, out=result, where=union > 0)
+    return result
+
+
+def mean_iou(confusion: Confusion) -> float:
+    """Mean of `intersection_over_union` over the classes that occur, 0..1; NaN when none does."""
+    values = intersection_over_union(confusion)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def score_masks(pairs: Iterable[Pair], num_classes: int, workers: int = 1) -> Confusion:
+    """Sum of the confusion matrices of (prediction, truth) pairs, files or arrays; (K, K + 1).
+
+    A stream: memory does not grow with the number of pairs. ``workers`` above 1 counts in that many processes, with the
+    same result. Raises WeakClipError that names the file for missing files, other sizes and indices out of range.
+    """
+    total = np.zeros((num_classes, num_classes + 1), np.int64)
+    for counts, _ in _count(pairs, num_classes, workers):
+        total += counts
+    return total
+
+
+def score_records(
+    records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1
+) -> tuple[Confusion, dict[str, float]]:
+    """Count ``folder/<image_id>.png`` against the true masks of the records that have one.
+
+    Returns what `score_masks` does, and each image's own mean IoU, 0..1 (NaN where every pixel's truth is 255).
+    """
+    labelled = [record for record in records if record.mask is not None]
+    pairs = ((folder / f"{record.image_id}.png", record.mask) for record in labelled if record.mask is not None)
+    return _score_images(labelled, pairs, num_classes, workers)
+
+
+def agreement(records: Sequence[Record], folder: Path, other: Path, num_classes: int, workers: int = 1) -> dict[str, float]:
+    """Each image's mean IoU, 0..1, between its masks in two folders; it needs no true masks."""
+    pairs = ((folder / f"{record.image_id}.png", other / f"{record.image_id}.png") for record in records)
+    return _score_images(records, pairs, num_classes, workers)[1]
+
+
+def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1) -> dict[str, object]:
+    """Quality of the masks ``folder/<image_id>.png`` of training images, for a metrics file.
+
+    Returns ``miou`` (percent, 2 decimals), ``split`` and ``n`` for the labelled images of the split ``train``, and
+    ``miou_trainaug``, ``n_trainaug`` for those of ``trainaug`` (train is not part of it here). Empty without true masks.
+    """
+    result: dict[str, object] = {}
+    for split, suffix in (("train", ""), ("trainaug", "_trainaug")):
+        labelled = [record for record in records if record.split == split and record.mask is not None]
+        if labelled:
+            confusion, _ = score_records(labelled, folder, num_classes, workers)
+            result[f"miou{suffix}"] = percent(mean_iou(confusion))
+            if not suffix:
+                result["split"] = split
+            result[f"n{suffix}"] = len(labelled)
+    return result
+
+
+def tag_recall(records: Sequence[Record], folder: Path) -> float:
+    """Percent (2 decimals) of the (image, tag) pairs whose tag has at least one pixel in ``folder/<image_id>.png``.
+
+    It needs no true masks. 100.0 when no image has a tag.
+    """
+    found = pairs = 0
+    for record in records:
+        if record.tags:
+            present = np.bincount(read_mask(folder / f"{record.image_id}.png").ravel(), minlength=IGNORE + 1)
+            found += sum(1 for tag in record.tags if present[tag])
+            pairs += len(record.tags)
+    return percent(found / pairs) if pairs else 100.0
+
+
+def percent(share: float) -> float:
+    """A share of 0..1 in percent with the two decimals that figures are stored with."""
+    return round(100.0 * share, 2)
+
+
+def class_rows(confusions: Mapping[str, Confusion], names: Sequence[str]) -> list[dict[str, object]]:
+    """IoU by class in percent: rows of ``class`` and a column for each confusion, absent where a class does not occur.
+
+    ``names``: by index, background first. Rows are in the order of ``names``.
+    """
+    columns = {column: intersection_over_union(confusion) for column, confusion in confusions.items()}
+    return [
+        {"class": name, **{column: percent(iou[index]) for column, iou in columns.items() if not np.isnan(iou[index])}}
+        for index, name in enumerate(names)
+    ]
+
+
+def confusion_rows(confusion: Confusion, names: Sequence[str], at_least: float = 0.001) -> list[dict[str, object]]:
+    """What the pixels of each true class were taken for: rows ``{"actual", "predicted", "share"}``.
+
+    ``share`` is that of the true class's pixels, 0..1; pairs below ``at_least`` are left out. The last column of the
+    counts is called ``unsure``.
+    """
+    rows: list[dict[str, object]] = []
+    for actual, counts in zip(names, confusion, strict=True):
+        for predicted, count in zip((*names, "unsure"), counts, strict=True):
+            if count and count >= at_least * counts.sum():
+                rows.append({"actual": actual, "predicted": predicted, "share": round(float(count / counts.sum()), 4)})
+    return rows
+
+
+def _score_images(
+    records: Sequence[Record], pairs: Iterable[Pair], num_classes: int, workers: int
+) -> tuple[Confusion, dict[str, float]]:
+    total = np.zeros((num_classes, num_classes + 1), np.int64)
+    of_images: list[float] = []
+    for counts, means in _count(pairs, num_classes, workers):
+        total += counts
+        of_images += means
+    return total, {record.image_id: value for record, value in zip(records, of_images, strict=True)}
+
+
+def _count(pairs: Iterable[Pair], num_classes: int, workers: int) -> Iterator[tuple[Confusion, list[float]]]:
+    stream = iter(pairs)
+    chunks = iter(lambda: list(islice(stream, PAIRS_AT_ONCE)), [])
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+    yield from pool(joblib.delayed(_count_chunk)(chunk, num_classes) for chunk in chunks)
+
+
+def _count_chunk(pairs: Sequence[Pair], num_classes: int) -> tuple[Confusion, list[float]]:
+    counts = [_count_pair(prediction, truth, num_classes) for prediction, truth in pairs]
+    return sum(counts[1:], start=counts[0]), [mean_iou(count) for count in counts]
+
+
+def _count_pair(prediction: Path | Mask, truth: Path | Mask, num_classes: int) -> Confusion:
+    masks = [read_mask(mask) if isinstance(mask, Path) else mask for mask in (prediction, truth)]
+    try:
+        return confusion_matrix(masks[0], masks[1], num_classes)
+    except ValueError as error:
+        names = " against ".join(str(mask) for mask in (prediction, truth) if isinstance(mask, Path))
+        if not names:
+            raise
+        raise WeakClipError(
+            f"{names}: {error}", "both masks must have the size of the photo and hold the dataset's class indices"
+        ) from error

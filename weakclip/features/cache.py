@@ -1,0 +1,231 @@
+"""Runs the frozen image encoder over all views of all training images, once, and stores its tokens.
+
+Photos are decoded and rendered ahead in threads and rows are written behind in another one, so that the encoder does not wait.
+"""
+
+import shutil
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weakclip.datasets.index import Record
+from weakclip.errors import WeakClipError
+from weakclip.features.index import shard_name, write_index
+from weakclip.features.plan import ShardPlan, ViewRecipe, plan_shards
+from weakclip.features.shards import Column, ShardLayout
+from weakclip.features.store import column_name
+from weakclip.features.views import View, render_photo
+from weakclip.features.writer import ShardWriter
+from weakclip.images import read_photo
+from weakclip.progress import Bar, size
+
+LIBRARIES: Final = ("h5py", "pillow")  # the encoder names its own
+WRITES_BEHIND: Final = 2  # encoded batches that may wait to be written
+Pixels = NDArray[np.uint8]
+
+
+class Encoder(Protocol):
+    """A frozen image encoder with a class token and square patches.
+
+    attributes says in JSON values what it is. Called with images (B, 3, h, w) uint8 it returns tokens (B, 1 + h * w / patch²,
+    width) float32 for each of its tapped blocks, the class token first.
+    """
+
+    @property
+    def patch(self) -> int: ...
+    @property
+    def blocks(self) -> tuple[int, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def attributes(self) -> Mapping[str, object]: ...
+    def __call__(self, images: Tensor, /) -> Sequence[Tensor]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSize:
+    """How much is stored; n_bytes are those of the tokens."""
+
+    images: int
+    views: int
+    tokens: int
+    n_bytes: int
+
+
+def cache_features(
+    records: Sequence[Record],
+    encoder: Encoder,
+    recipe: ViewRecipe,
+    folder: Path,
+    *,
+    shard_bytes: int,
+    batch_size: int = 32,
+    workers: int = 1,
+) -> CacheSize:
+    """Encode the views of the images, in their order, into shards and an index in folder; goes on with what is there.
+
+    Every byte follows from the records, the photos, the encoder, the recipe, shard_bytes and batch_size; workers is the number
+    of threads that decode photos. Raises WeakClipError if the disk is too small, a photo cannot be read, or a feature is not
+    a float16 number.
+    """
+    if not records:
+        raise WeakClipError("the dataset has no training images", "add photos with tags, then `dvc repro`")
+    if recipe.image_size % encoder.patch or recipe.patch != encoder.patch:
+        problem = f"clip.image_size is {recipe.image_size}: should be a multiple of the encoder's patch, {encoder.patch}"
+        raise WeakClipError(problem, f"set it to {max(1, recipe.image_size // encoder.patch) * encoder.patch}")
+    token_bytes = 2 * encoder.width * len(encoder.blocks)
+    shards = plan_shards(records, recipe, token_bytes=token_bytes, shard_bytes=shard_bytes)
+    per_image = recipe.whole_count + recipe.crops
+    tokens = sum(recipe.image_tokens(record) for record in records)
+    total = CacheSize(
+        images=len(records),
+        views=len(records) * per_image,
+        tokens=tokens,
+        n_bytes=tokens * token_bytes,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_room(folder, total, recipe, len(encoder.blocks))
+    attributes = _attributes(encoder, recipe)
+    paths = [folder / shard_name(number) for number in range(len(shards))]
+    done = sum(len(shard.records) * per_image for shard, path in zip(shards, paths, strict=True) if path.exists())
+    with Bar(total=total.views, title="encode", unit="views", done=done) as bar:
+        for shard, path in zip(shards, paths, strict=True):
+            _fill(shard, path, encoder, attributes, batch_size=batch_size, workers=workers, bar=None if path.exists() else bar)
+    rows = [len(shard.records) * per_image for shard in shards]
+    write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
+    return total
+
+
+def _attributes(encoder: Encoder, recipe: ViewRecipe) -> dict[str, object]:
+    return {
+        **encoder.attributes,
+        "patch": encoder.patch,
+        "blocks": list(encoder.blocks),
+        "width": encoder.width,
+        "dtype": "float16",
+        "image_size": recipe.image_size,
+        "whole_views": recipe.whole_count,
+        "crop_views": recipe.crops,
+        "recipe": asdict(recipe),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def _check_room(folder: Path, total: CacheSize, recipe: ViewRecipe, blocks: int) -> None:
+    """Refuse a cache that the disk cannot hold; what an interrupted run has taken of it counts as free."""
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+    if total.n_bytes <= free:
+        return
+    hint = f"drop blocks from clip.blocks (each is {size(total.n_bytes // blocks)})"
+    if recipe.crops:
+        crop = recipe.tokens(View(height=recipe.image_size, width=recipe.image_size))
+        share = crop / (total.tokens / total.images)
+        hint += f", lower features.views (each is {size(round(total.n_bytes * share))}; 0 encodes while training)"
+    raise WeakClipError(
+        f"features need {size(total.n_bytes)}, {size(free)} are free on the disk", f"{hint}, or free some space"
+    )
+
+
+def _fill(
+    shard: ShardPlan,
+    path: Path,
+    encoder: Encoder,
+    attributes: Mapping[str, object],
+    *,
+    batch_size: int,
+    workers: int,
+    bar: Bar | None,
+) -> None:
+    columns = tuple(Column(name=column_name(block), shape=(encoder.width,), dtype="<f2") for block in encoder.blocks)
+    writer = ShardWriter(path, ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes))
+    with ThreadPoolExecutor(1) as thread:
+        writes: deque[Future[None]] = deque()
+        try:
+            missing = {*writer.missing}
+            if bar is not None:
+                bar.advance(len(shard.rows) - len(missing))
+            batches = [batch for batch in shard.batches(batch_size) if missing.intersection(batch)]
+            for batch, pixels in _rendered_batches(shard, batches, ahead=batch_size, workers=workers):
+                tokens = _encode(encoder, pixels, [shard.rows[row][0].image_id for row in batch])
+                while len(writes) >= WRITES_BEHIND:
+                    writes.popleft().result()
+                writes.append(thread.submit(_write, writer, batch, tokens, missing))
+                if bar is not None:
+                    bar.advance(len(missing.intersection(batch)))
+            for write in writes:
+                write.result()
+            writer.finish()
+        finally:
+            thread.shutdown(cancel_futures=True)
+            writer.close()
+
+
+def _write(writer: ShardWriter, batch: Sequence[int], tokens: Mapping[str, NDArray[np.float16]], missing: set[int]) -> None:
+    for place, row in enumerate(batch):
+        if row in missing:
+            writer.write(row, {name: array[place] for name, array in tokens.items()})
+
+
+def _encode(encoder: Encoder, pixels: Pixels, image_ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
+    """Return the tokens (B, 1 + h * w, C) of views (B, H, W, 3) by column."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    columns: dict[str, NDArray[np.float16]] = {}
+    with torch.inference_mode():
+        for block, tokens in zip(encoder.blocks, encoder(images), strict=True):
+            half = tokens.to(torch.float16)
+            finite = torch.isfinite(half).flatten(1).all(dim=1).tolist()
+            if not all(finite):
+                image_id = image_ids[finite.index(False)]
+                problem = f"features of {image_id} in block {block} are not numbers, or too large for float16"
+                raise WeakClipError(problem, f"check clip.weights, or leave block {block} out of clip.blocks")
+            columns[column_name(block)] = half.cpu().numpy()
+    return columns
+
+
+def _rendered_batches(
+    shard: ShardPlan, batches: Sequence[tuple[int, ...]], *, ahead: int, workers: int
+) -> Iterator[tuple[tuple[int, ...], Pixels]]:
+    """Yield the batches with their views (B, H, W, 3), decoding each photo once, in order, up to `ahead` photos early."""
+    ready: dict[int, Pixels] = {}
+    photos = _rendered_photos(shard, {row for batch in batches for row in batch}, ahead=ahead, workers=workers)
+    for batch in batches:
+        while any(row not in ready for row in batch):
+            ready.update(next(photos))
+        yield batch, np.stack([ready.pop(row) for row in batch])
+
+
+def _rendered_photos(shard: ShardPlan, needed: set[int], *, ahead: int, workers: int) -> Iterator[dict[int, Pixels]]:
+    """Yield, photo by photo, those of its views that are needed, by row."""
+    jobs: dict[str, dict[int, View]] = {}
+    for row in sorted(needed):
+        jobs.setdefault(shard.rows[row][0].image_id, {})[row] = shard.rows[row][1]
+    records = {record.image_id: record for record in shard.records}
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[dict[int, Pixels]]] = deque()
+        try:
+            for image_id, views in jobs.items():
+                waiting.append(pool.submit(_render, records[image_id], views))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _render(record: Record, views: Mapping[int, View]) -> dict[int, Pixels]:
+    photo = read_photo(record.photo)
+    if photo.shape[:2] != (record.height, record.width):
+        found, expected = f"{photo.shape[1]} x {photo.shape[0]}", f"{record.width} x {record.height}"
+        problem = f"{record.photo} is {found} pixels, the dataset index says {expected}"
+        raise WeakClipError(problem, "the photo was replaced: `dvc repro prepare_dataset`")
+    return {row: render_photo(photo, view) for row, view in views.items()}

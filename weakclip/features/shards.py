@@ -1,0 +1,209 @@
+"""One HDF5 file of rows, each a run of entries in every column: how it is made, and how it is read and checked.
+
+The layout of a shard (sizes, attributes, what each row is) is fixed before its first row is written. The file is then made
+whole, every dataset contiguous and at its final place, and closed: HDF5 has nothing left to do, a kill cannot damage it, and
+rows are plain writes at known offsets (`weakclip.features.writer`). So the bytes depend on the rows alone, not on who wrote
+them when.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from weakclip.errors import WeakClipError
+
+FORMAT: Final = 1
+VERSIONS: Final = ("v110", "v110")  # of HDF5's objects: the same bytes from every library, readable since HDF5 1.10
+ROWS: Final = "rows"  # (rows, 2) first entry and count
+ABOUT: Final = "about"
+CHECKSUMS: Final = "crc32"
+COMPLETE: Final = "complete"
+OWN_ATTRIBUTES: Final = ("format", "columns", "layout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A dataset of a shard: entries of one shape and type, such as the tokens of a block."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLayout:
+    """All of a shard but the rows' contents.
+
+    counts is the number of entries of each row, the same in every column; about says in ASCII JSON what each row is; attributes
+    are values that JSON can hold.
+    """
+
+    columns: tuple[Column, ...]
+    counts: tuple[int, ...]
+    about: tuple[str, ...]
+    attributes: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        if not self.columns or not self.counts or len(self.counts) != len(self.about) or min(self.counts) < 1:
+            raise ValueError("expected columns, and rows with at least one entry and a description each")
+        if taken := {*OWN_ATTRIBUTES} & {*self.attributes}:
+            raise ValueError(f"expected attributes other than the shard's own, got {sorted(taken)}")
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """The first entry of each row."""
+        return tuple(int(end) - count for end, count in zip(np.cumsum(self.counts), self.counts, strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of the layout, kept in the file to notice when any of it is damaged."""
+        columns = [(column.name, column.shape, column.dtype) for column in self.columns]
+        content = json.loads(json.dumps([FORMAT, columns, self.counts, self.about, dict(self.attributes)]))
+        return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class ShardReader:
+    """Reads a complete shard through a memory map, checking each row's checksum when the row is first touched.
+
+    No HDF5 handle is kept, so a reader may be used in forked processes and by several threads. remedy is what to do about a
+    damaged shard, for the hint of the error.
+    """
+
+    def __init__(self, path: Path, remedy: str) -> None:
+        self.path, self._remedy = path, remedy
+        shard = open_shard(path, remedy)
+        if not shard.complete:
+            raise WeakClipError(f"{path} is not complete", remedy)
+        self.layout = shard.layout
+        self._checksums = shard.checksums
+        self._columns = shard.columns
+        self._verified = np.zeros(len(shard.checksums), dtype=np.bool_)
+
+    def read(self, row: int) -> dict[str, NDArray[Any]]:
+        """Return a row's array (count, *shape) for each column: read-only windows on the file, nothing is copied."""
+        first, count = self.layout.firsts[row], self.layout.counts[row]
+        entries = {name: array[first : first + count] for name, array in self._columns.items()}
+        if not self._verified[row]:
+            if checksum(entries.values()) != self._checksums[row]:
+                problem = f"{self.path} is damaged: row {row} {self.layout.about[row]} does not match its checksum"
+                raise WeakClipError(problem, self._remedy)
+            self._verified[row] = True
+        return entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenShard:
+    """What a shard's file holds: columns are read-only maps, offsets the places of its datasets in the file, in bytes."""
+
+    layout: ShardLayout
+    complete: bool
+    checksums: NDArray[np.uint32]
+    columns: dict[str, NDArray[Any]]
+    offsets: dict[str, int]
+
+
+def create_shard(path: Path, layout: ShardLayout) -> None:
+    """Make a shard without its rows, all its room on the disk taken. It appears under its name when it is sound."""
+    draft = path.with_name(f"{path.name}.new")
+    entries = sum(layout.counts)
+    rows = np.array(list(zip(layout.firsts, layout.counts, strict=True)), dtype="<i8")
+    about = np.array([text.encode("ascii") for text in layout.about])
+    columns = [(column.name, column.shape, column.dtype) for column in layout.columns]
+    own = {"format": FORMAT, "columns": columns, "layout": layout.digest}
+    with h5py.File(draft, "w", libver=VERSIONS) as file:
+        for column in layout.columns:
+            _create_dataset(file, column.name, (entries, *column.shape), np.dtype(column.dtype))
+        _create_dataset(file, ROWS, rows.shape, rows.dtype)[...] = rows
+        _create_dataset(file, ABOUT, about.shape, about.dtype)[...] = about
+        _create_dataset(file, CHECKSUMS, (len(rows),), np.dtype("<u4"))
+        # A dataset, not an attribute: one byte sets it, without HDF5 opening the file for writing (a kill then would lock it).
+        _create_dataset(file, COMPLETE, (1,), np.dtype("u1"))
+        for name, value in {**own, **layout.attributes}.items():
+            file.attrs[name] = np.bytes_(json.dumps(value, sort_keys=True).encode("ascii"))
+    with draft.open("r+b") as raw:
+        _reserve(raw.fileno(), draft.stat().st_size)
+        os.fsync(raw.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def open_shard(path: Path, remedy: str) -> OpenShard:
+    """Read all of a shard but its rows, and map these. Raises WeakClipError naming the file if anything is out of order."""
+    if not path.is_file():
+        raise WeakClipError(f"{path} is missing", remedy)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            attributes = {name: json.loads(bytes(file.attrs[name])) for name in file.attrs}
+            made_as, columns, digest = (attributes.pop(name) for name in OWN_ATTRIBUTES)
+            if made_as != FORMAT:
+                raise ValueError(f"it has format {made_as}, this version reads {FORMAT}")
+            rows = file[ROWS][...]
+            layout = ShardLayout(
+                columns=tuple(Column(name=name, shape=tuple(shape), dtype=dtype) for name, shape, dtype in columns),
+                counts=tuple(rows[:, 1].tolist()),
+                about=tuple(text.decode("ascii") for text in file[ABOUT][...].tolist()),
+                attributes=attributes,
+            )
+            if layout.digest != digest or layout.firsts != tuple(rows[:, 0].tolist()):
+                raise ValueError("its description does not match its checksum")
+            complete, checksums = bool(file[COMPLETE][0]), file[CHECKSUMS][...]
+            offsets = {name: int(file[name].id.get_offset()) for name in file}
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
+    mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    entries = sum(layout.counts)
+    arrays: dict[str, NDArray[Any]] = {}
+    for column in layout.columns:
+        shape, start = (entries, *column.shape), offsets[column.name]
+        length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
+        arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
+    return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
+
+
+def checksum(arrays: Iterable[NDArray[Any]]) -> int:
+    """Return the CRC-32 of the bytes of arrays, one after the other."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
+    return value
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's names to the disk, after a file in it was renamed."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _create_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(dtype, logical=True)
+    return h5py.Dataset(h5py.h5d.create(file.id, name.encode("ascii"), kind, h5py.h5s.create_simple(shape), properties))
+
+
+def _reserve(file: int, length: int) -> None:
+    """Take the room of a file on the disk: a full disk shows now, not hours later."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, length)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that cannot
+            raise

@@ -1,0 +1,132 @@
+"""Writes a shard row by row, in any order and across interruptions, to the same bytes."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weakclip.errors import WeakClipError
+from weakclip.features.journal import Journal, write_all
+from weakclip.features.shards import (
+    CHECKSUMS,
+    COMPLETE,
+    OpenShard,
+    ShardLayout,
+    checksum,
+    create_shard,
+    open_shard,
+    sync_folder,
+)
+
+
+class ShardWriter:
+    """Fills one shard; a later writer of the same path and layout goes on where this one was stopped, by whatever.
+
+    Until `finish` the shard is `<path>.part`, beside `<path>.journal` with the rows that are on the disk. A row is journalled
+    only after its bytes were forced there, every flush_rows rows or flush_seconds. What an interrupted writer left is believed
+    only as far as its checksums hold. One writer at a time.
+    """
+
+    def __init__(self, path: Path, layout: ShardLayout, *, flush_rows: int = 64, flush_seconds: float = 5.0) -> None:
+        self._path, self._layout = path, layout
+        self._part, self._journal_path = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.journal")
+        self._flush_rows, self._flush_seconds = flush_rows, flush_seconds
+        self._waiting: list[tuple[int, int]] = []
+        self._flushed = time.monotonic()
+        self._checksums: dict[int, int] = {}
+        finished = _open(path, layout)
+        if finished is not None and finished.complete:
+            self._checksums = _matching_rows(finished, dict(enumerate(finished.checksums.tolist())))
+        self._open = bool(self.missing)
+        if not self._open:
+            self._journal_path.unlink(missing_ok=True)
+            return
+        path.unlink(missing_ok=True)
+        part = _open(self._part, layout)
+        if part is None:
+            self._journal_path.unlink(missing_ok=True)
+            create_shard(self._part, layout)
+            part = open_shard(self._part, "")
+        self._journal = Journal(self._journal_path)
+        self._checksums = _matching_rows(part, self._journal.rows)
+        self._offsets = part.offsets
+        self._file = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The rows that are still to be written."""
+        return tuple(row for row in range(len(self._layout.counts)) if row not in self._checksums)
+
+    def write(self, row: int, entries: Mapping[str, NDArray[Any]]) -> None:
+        """Write a row: an array (its count, *shape) for each column. Writing it again replaces it."""
+        arrays = [np.ascontiguousarray(entries[column.name]) for column in self._layout.columns]
+        count = self._layout.counts[row]
+        for column, array in zip(self._layout.columns, arrays, strict=True):
+            expected = (count, *column.shape)
+            if array.shape != expected or array.dtype != np.dtype(column.dtype):
+                got = f"{array.shape} {array.dtype}"
+                raise ValueError(f"row {row}, {column.name}: expected {expected} {column.dtype}, got {got}")
+            start = self._offsets[column.name] + self._layout.firsts[row] * (array.nbytes // count)
+            write_all(self._file, array.reshape(-1).view(np.uint8).data, start)
+        self._checksums[row] = checksum(arrays)
+        self._waiting.append((row, self._checksums[row]))
+        if len(self._waiting) >= self._flush_rows or time.monotonic() - self._flushed >= self._flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Force what was written to the disk, then journal it."""
+        os.fsync(self._file)
+        self._journal.append(self._waiting)
+        self._waiting.clear()
+        self._flushed = time.monotonic()
+
+    def finish(self) -> None:
+        """Mark the shard complete and give it its name. All rows must have been written."""
+        if self.missing:
+            raise ValueError(f"{self._path}: expected all rows to be written, {len(self.missing)} are not")
+        if not self._open:
+            return
+        checksums = np.array([self._checksums[row] for row in range(len(self._layout.counts))], dtype="<u4")
+        write_all(self._file, checksums.tobytes(), self._offsets[CHECKSUMS])
+        os.fsync(self._file)
+        write_all(self._file, b"\1", self._offsets[COMPLETE])
+        os.fsync(self._file)
+        self._release()
+        self._part.replace(self._path)
+        sync_folder(self._path.parent)
+        self._journal_path.unlink()
+
+    def close(self) -> None:
+        """Journal what was written and leave an unfinished shard to be gone on with."""
+        if self._open:
+            self.flush()
+            self._release()
+
+    def _release(self) -> None:
+        self._journal.close()
+        os.close(self._file)
+        self._open = False
+
+
+def _open(path: Path, layout: ShardLayout) -> OpenShard | None:
+    """Return what is in a shard, complete or not, if its file is sound and made for this layout."""
+    try:
+        shard = open_shard(path, "")
+    except WeakClipError:
+        return None
+    return shard if shard.layout.digest == layout.digest else None
+
+
+def _matching_rows(shard: OpenShard, expected: Mapping[int, int]) -> dict[int, int]:
+    """Return the rows of a shard whose bytes have the expected checksums."""
+    matching: dict[int, int] = {}
+    for row, value in expected.items():
+        if row < len(shard.layout.counts):
+            first, count = shard.layout.firsts[row], shard.layout.counts[row]
+            if checksum(array[first : first + count] for array in shard.columns.values()) == value:
+                matching[row] = value
+    return matching

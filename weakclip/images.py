@@ -1,0 +1,139 @@
+"""Photos as arrays, whatever a camera or a scraper made of them.
+
+A photo is a (H, W, 3) uint8 RGB array, upright. What cannot be read is refused by file name, and what PIL merely warns of
+(odd EXIF, large pictures) stays silent: either the pixels are there or the file is refused.
+Colour profiles are not applied; of animations the first frame counts.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from weakclip.errors import WeakClipError
+
+SMALLEST_SIDE: Final = 8
+LARGEST_PIXELS: Final = 100_000_000
+# HEIC is here so that such photos are refused by name instead of being overlooked.
+PHOTO_ENDINGS: Final = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
+    ".heic", ".heif",
+))  # fmt: skip
+# Formats that PIL decodes by itself; it would hand others, such as PostScript, to programs of the system.
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
+REPLACE_HINT: Final = "replace the file with one that opens in an image viewer, or remove it"
+RESAVE_HINT: Final = "save it as an 8-bit RGB JPEG or PNG"
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """The photo as (H, W, 3) uint8 RGB, writable.
+
+    EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures are converted, transparent ones laid on white.
+
+    Raises:
+        WeakClipError: names the file that is missing, damaged, no image, under 8 px a side or above 100 megapixels.
+    """
+    with open_image(path) as image:
+        check_sides(path, image)
+        # Loading first makes a truncated file fail here, before anything is derived from half a picture.
+        image.load()
+        return np.array(to_rgb(path, upright(image)))
+
+
+def read_photo_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright photo, from the header (a PNG is decoded: its EXIF may stand behind the pixels).
+
+    Raises:
+        WeakClipError: as `read_photo`, but for damage that only decoding shows.
+    """
+    with open_image(path) as image:
+        check_sides(path, image)
+        width, height = image.size
+        # PIL turns a TIFF by itself when it decodes it, and says so in its size beforehand.
+        turned = orientation(image) >= 5 and image.format != "TIFF"
+        return (width, height) if turned else (height, width)
+
+
+def resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The photo, (H, W, 3) uint8, at (height, width, 3): bilinear, antialiased where it shrinks."""
+    if photo.shape[:2] == (height, width):
+        return photo.copy()
+    return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
+@contextmanager
+def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]:
+    """The opened, not yet decoded file; whatever goes wrong with it inside the block becomes a `WeakClipError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > LARGEST_PIXELS:
+                    raise too_large(path, f"{image.width} x {image.height} pixels")
+                yield image
+    except WeakClipError:
+        raise
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", f"put the {what} there, or take it off the lists") from error
+    except UnidentifiedImageError as error:
+        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a format that can be read"
+        raise WeakClipError(f"{path} {reason}", REPLACE_HINT) from error
+    except Image.DecompressionBombError as error:
+        raise too_large(path, "its header says") from error
+    except MemoryError as error:
+        raise WeakClipError(f"{path} does not fit into memory", "make the picture smaller") from error
+    # Damaged files make PIL's readers raise nearly anything: OSError, SyntaxError, ValueError, struct.error, TypeError...
+    except Exception as error:
+        raise WeakClipError(f"{path} is damaged: {str(error) or type(error).__name__}", REPLACE_HINT) from error
+
+
+def too_large(path: Path, found: str) -> WeakClipError:
+    limit = LARGEST_PIXELS // 1_000_000
+    return WeakClipError(f"{path} is larger than {limit} megapixels ({found})", f"make it smaller than {limit} megapixels")
+
+
+def check_sides(path: Path, image: Image.Image) -> None:
+    if min(image.size) < SMALLEST_SIDE:
+        width, height = image.size
+        problem = f"{path} is {width} x {height} pixels; a photo needs at least {SMALLEST_SIDE} a side"
+        raise WeakClipError(problem, "remove it, or replace it with a larger copy")
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; 1 where there is none, or the EXIF block is damaged (viewers show the pixels as stored)."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if orientation(image) > 1 else image
+
+
+def to_rgb(path: Path, image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray(eight_bits(path, np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        raise WeakClipError(f"{path} has floating-point pixels", RESAVE_HINT)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    # Converting RGB to RGB would copy it, and photos are large.
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def eight_bits(path: Path, values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """0..65535 to 0..255, rounded: 257 steps of the one are a step of the other."""
+    if values.min() < 0 or values.max() > 65535:
+        raise WeakClipError(f"{path} has 32-bit pixels", RESAVE_HINT)
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

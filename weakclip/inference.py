@@ -1,0 +1,123 @@
+"""Class probabilities of a photo: sliding windows, scales and mirrors, fused."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from weakclip.images import resize_photo
+
+Predict = Callable[[Tensor], Tensor]
+"""(B, 3, h, w) uint8 -> logits (B, K, h', w') of any size."""
+
+
+def window_starts(size: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Start and end of the windows along a side; the last one is shifted back to end at the border."""
+    count = max(size - window + stride - 1, 0) // stride + 1
+    ends = [min(index * stride + window, size) for index in range(count)]
+    return [(max(end - window, 0), end) for end in ends]
+
+
+def fitted_size(height: int, width: int, *, long_side: float, short_side: float, multiple: int = 1) -> tuple[int, int]:
+    """The largest (height, width) of the same ratio within ``long_side`` x ``short_side``, sides at least one ``multiple``
+    and rounded to it."""
+    factor = min(int(long_side) / max(height, width), int(short_side) / min(height, width))
+    return tuple(max(multiple, round(int(side * factor + 0.5) / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """Which views of a photo are averaged.
+
+    ``scales``: factors on ``base_size`` = (long, short) in pixels. ``flip``: each view plain and mirrored. ``window``,
+    ``stride``: of sliding windows, pixels. ``multiple``: sides of the resized photo are multiples of this (the patch).
+    """
+
+    scales: Sequence[float]
+    flip: bool
+    base_size: tuple[int, int]
+    window: int
+    stride: int
+    multiple: int
+
+
+@torch.inference_mode()
+def fuse_probabilities(
+    predict: Predict, photos: Sequence[NDArray[np.uint8]], num_classes: int, fusion: Fusion, batch_size: int = 32
+) -> list[NDArray[np.float32]]:
+    """Mean softmax of all views of each photo (H, W, 3) uint8, at photo size: [(K, H, W)].
+
+    Windows of equal size from all photos, scales and mirrors go through the network together. Logits of overlapping
+    windows are averaged before the softmax, probabilities of views after it.
+    """
+    views = [
+        _View(photo, scale, mirrored, num_classes, fusion)
+        for photo in photos
+        for scale in fusion.scales
+        for mirrored in ((False, True) if fusion.flip else (False,))
+    ]
+    by_size: dict[tuple[int, int], list[tuple[_View, int, int, int, int]]] = defaultdict(list)
+    for view in views:
+        for top, bottom in window_starts(view.height, fusion.window, fusion.stride):
+            for left, right in window_starts(view.width, fusion.window, fusion.stride):
+                by_size[bottom - top, right - left].append((view, top, bottom, left, right))
+    for windows in by_size.values():
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            pixels = np.stack([view.pixels[top:bottom, left:right] for view, top, bottom, left, right in batch])
+            logits = predict(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            logits = functional.interpolate(logits.float(), size=pixels.shape[1:3], mode="bilinear", align_corners=False).cpu()
+            for (view, top, bottom, left, right), window_logits in zip(batch, logits, strict=True):
+                view.logits[:, top:bottom, left:right] += window_logits
+                view.count[top:bottom, left:right] += 1
+    per_photo = len(views) // len(photos)
+    return [
+        sum_of_views(views[index * per_photo : (index + 1) * per_photo], photo.shape[:2]) for index, photo in enumerate(photos)
+    ]
+
+
+def sum_of_views(views: Sequence[_View], size: tuple[int, ...]) -> NDArray[np.float32]:
+    total = torch.stack([view.probabilities(size) for view in views]).mean(dim=0)
+    return total.numpy()
+
+
+class _View:
+    """One resized, maybe mirrored photo and the logits gathered for it."""
+
+    def __init__(self, photo: NDArray[np.uint8], scale: float, mirrored: bool, num_classes: int, fusion: Fusion) -> None:
+        long_side, short_side = fusion.base_size
+        self.height, self.width = fitted_size(
+            photo.shape[0], photo.shape[1], long_side=long_side * scale, short_side=short_side * scale, multiple=fusion.multiple
+        )
+        pixels = resize_photo(photo, self.height, self.width)
+        self.mirrored = mirrored
+        self.pixels = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+        self.logits = torch.zeros(num_classes, self.height, self.width)
+        self.count = torch.zeros(self.height, self.width)
+
+    def probabilities(self, size: tuple[int, ...]) -> Tensor:
+        logits = functional.interpolate(
+            (self.logits / self.count)[None], size=tuple(size), mode="bilinear", align_corners=False
+        )[0]
+        logits = logits.flip(-1) if self.mirrored else logits
+        return logits.softmax(dim=0)
+
+
+def limit_to_tags(probabilities: NDArray[np.float32], tags: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Background and the tagged classes only, renormalised: (1 + len(tags),) classes and (1 + len(tags), H, W)."""
+    classes = np.array([0, *tags], np.uint8)
+    kept = probabilities[classes]
+    return classes, kept / kept.sum(axis=0, keepdims=True)
+
+
+def limit_to_winners(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The classes that win at least one pixel, as they are: what the released code keeps."""
+    classes = np.unique(probabilities.argmax(axis=0)).astype(np.uint8)
+    return classes, probabilities[classes]

@@ -1,0 +1,52 @@
+"""Losses of WeakCLIP: seeding, boundary and score map (WeakCLIP section 3.5; after SEC, Kolesnikov and Lampert 2016)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from weakclip.masks import IGNORE
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Softmax of (B, K, h, w), lifted off zero and renormalised."""
+    probabilities = logits.softmax(dim=1) + 1e-7
+    return probabilities / probabilities.sum(dim=1, keepdim=True)
+
+
+def cues(seed: Tensor, num_classes: int) -> Tensor:
+    """One-hot view of a seed (B, h, w) int64 with 255 for unsure: (B, K, h, w) float, zero where unsure."""
+    known = seed < num_classes
+    one_hot = functional.one_hot(seed.where(known, torch.zeros_like(seed)), num_classes).permute(0, 3, 1, 2)
+    return one_hot.float() * known[:, None]
+
+
+def seeding_loss(probabilities: Tensor, cue: Tensor) -> Tensor:
+    """Cross entropy on the cues, background and foreground weighted alike per image.
+
+    ``probabilities``, ``cue``: (B, K, h, w). An image without background (or foreground) cues adds 0 for that part.
+    """
+    log_likelihood = cue * probabilities.log()
+    background = log_likelihood[:, 0].sum(dim=(1, 2)) / cue[:, 0].sum(dim=(1, 2)).clamp_min(1e-4)
+    foreground = log_likelihood[:, 1:].sum(dim=(1, 2, 3)) / cue[:, 1:].sum(dim=(1, 2, 3)).clamp_min(1e-4)
+    return -background.mean() - foreground.mean()
+
+
+def boundary_loss(probabilities: Tensor, target: Tensor) -> Tensor:
+    """Divergence from what a dense CRF makes of the probabilities: mean over pixels of sum_k q log(q / p).
+
+    ``probabilities`` p and ``target`` q (constant): (B, K, h, w). The ratio is kept within 0.05..20; no gradient flows
+    where it is cut.
+    """
+    target = target.clamp_min(1e-4)
+    target = target / target.sum(dim=1, keepdim=True)
+    ratio = (target / probabilities).clamp(0.05, 20)
+    return (target * ratio.log()).sum(dim=1).mean()
+
+
+def score_map_loss(scores: Tensor, seed: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of the score map (B, K, h, w) of cosines on the seed (B, H, W) int64, unsure pixels left out."""
+    logits = functional.interpolate(scores / temperature, size=seed.shape[1:], mode="bilinear", align_corners=False)
+    counted = (seed != IGNORE).sum().clamp_min(1)
+    return functional.cross_entropy(logits, seed, ignore_index=IGNORE, reduction="sum") / counted

@@ -1,0 +1,60 @@
+"""Masks: label maps of class indices as 8-bit palette PNGs (0 background, 255 ignore)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from weakclip.errors import WeakClipError
+from weakclip.images import open_image
+
+IGNORE: Final = 255
+# PIL stretches grey of 2 and 4 bits to 0..255; an index has to be squeezed back.
+GREY_STEPS: Final = {"L;2": 85, "L;4": 17}
+
+
+def voc_palette() -> NDArray[np.uint8]:
+    """(256, 3) RGB: bits 0, 1, 2 of the index are the top bits of R, G, B, bits 3, 4, 5 the next, and so on (VOC devkit)."""
+    index = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        palette[:, bit % 3] |= (((index >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
+    return palette
+
+
+PALETTE: Final = voc_palette()
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """(H, W) uint8 class indices of a palette or grey image, writable.
+
+    Raises:
+        WeakClipError: names the file that is missing, damaged or has colours instead of indices.
+    """
+    with open_image(path, "mask") as image:
+        if image.mode not in ("P", "L", "1"):
+            problem = f"{path} is not a mask: it has {image.mode} pixels instead of class indices"
+            raise WeakClipError(problem, "save it as an 8-bit palette or grey PNG of class indices (255 = ignore)")
+        raw_mode = image.tile[0].args if image.tile else None
+        step = GREY_STEPS.get(raw_mode, 1) if isinstance(raw_mode, str) else 1
+        return np.array(image, dtype=np.uint8) // step
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    """Write (H, W) uint8 indices as a palette PNG; the same mask gives the same bytes. The folder must exist."""
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"a mask is (H, W) uint8, got {mask.shape} {mask.dtype}")
+    image = Image.fromarray(mask)
+    image.putpalette(PALETTE.tobytes())
+    image.save(path, format="PNG", compress_level=6)
+
+
+def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The mask, (H, W) uint8, at (height, width): nearest neighbour, so that no index arises between two others."""
+    if mask.shape == (height, width):
+        return mask.copy()
+    return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

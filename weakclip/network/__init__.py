@@ -1,0 +1,1 @@
+"""The WeakCLIP network: what is trained on top of the frozen CLIP."""

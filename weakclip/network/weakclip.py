@@ -1,0 +1,118 @@
+"""The WeakCLIP network and its assembly: all sizes in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from torch import Tensor, nn
+
+from weakclip.clip.image_encoder import VisualProjection
+from weakclip.clip.model import Clip
+from weakclip.clip.prompts import background_phrases, describe
+from weakclip.clip.text_encoder import TextEncoder
+from weakclip.network.context_decoder import CoAttention, ContextDecoder
+from weakclip.network.decode_head import DecodeHead
+from weakclip.network.neck import Neck
+from weakclip.network.pyramid import PlainPyramid, PyramidAdapter
+from weakclip.network.score_map import append_scores, merge_background, score_map
+from weakclip.weights import load_into
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakClipSizes:
+    """What `build_weakclip` needs besides CLIP and the classes; stored in the card of the weights.
+
+    ``context_length``: learnable contexts, 0 for the class phrases alone. ``pyramid_adapter``, ``co_attention``: off for
+    ablations. ``decoder_*``: of the context decoder. ``channels``: of pyramid, neck and head.
+    """
+
+    context_length: int
+    pyramid_adapter: bool
+    co_attention: bool
+    decoder_width: int
+    decoder_layers: int
+    decoder_heads: int
+    channels: int
+
+    def card(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class WeakClip(nn.Module):
+    """Frozen CLIP tokens to class logits, guided by text.
+
+    `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
+    logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
+    """
+
+    def __init__(
+        self,
+        *,
+        text_encoder: TextEncoder,
+        projection: VisualProjection,
+        co_attention: CoAttention | None,
+        pyramid: nn.Module,
+        neck: Neck,
+        head: DecodeHead,
+        background: int,
+    ) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.projection = projection
+        self.co_attention = co_attention
+        self.pyramid, self.neck, self.head = pyramid, neck, head
+        self.background = background
+
+    def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``texts``: embeddings (T, E) computed before, for inference, where they are the same for every image."""
+        if texts is None:
+            texts = self.text_encoder()
+        visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
+        texts = texts.expand(len(visual), -1, -1)
+        if self.co_attention is not None:
+            texts, visual = self.co_attention(texts, visual)
+        scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
+        maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
+        logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores)))
+        return logits, scores
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers that are not CLIP's: what is worth storing."""
+        frozen = ("text_encoder.transformer.", "text_encoder.norm.", "text_encoder.projection", "projection.")
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(frozen)}
+
+
+def build_weakclip(
+    clip: Clip,
+    *,
+    class_names: Sequence[str],
+    synonyms: Sequence[Sequence[str]],
+    background_words: Sequence[str],
+    sizes: WeakClipSizes,
+) -> WeakClip:
+    """The repaired variant: chained context decoder, trained pyramid adapter, background as the best of its words."""
+    background = background_phrases(background_words)
+    phrases = [*background, *(describe(name, others) for name, others in zip(class_names, synonyms, strict=True))]
+    num_classes = 1 + len(class_names)
+    co_attention = None
+    if sizes.co_attention:
+        decoder = ContextDecoder(clip.embedding, sizes.decoder_width, sizes.decoder_layers, sizes.decoder_heads)
+        co_attention = CoAttention(decoder, clip.embedding)
+    pyramid = (PyramidAdapter if sizes.pyramid_adapter else PlainPyramid)(clip.width, sizes.channels)
+    return WeakClip(
+        text_encoder=TextEncoder(clip, phrases, sizes.context_length),
+        projection=VisualProjection(clip),
+        co_attention=co_attention,
+        pyramid=pyramid,
+        neck=Neck(sizes.channels + num_classes, sizes.channels),
+        head=DecodeHead(sizes.channels, num_classes),
+        background=len(background),
+    )
+
+
+def load_trainable(model: WeakClip, state: dict[str, Tensor], source: str) -> None:
+    """Loads what `WeakClip.trainable_state` gave; the frozen part stays the CLIP it was built from."""
+    own = model.state_dict()
+    frozen = {key: value for key, value in own.items() if key not in model.trainable_state()}
+    load_into(model, {**frozen, **state}, source)

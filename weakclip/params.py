@@ -1,0 +1,128 @@
+"""Reading `params.yaml`: all that is wrong with it at once, by dotted name as typed after `dvc exp run -S`.
+
+Only `stages/` imports this module; library functions take plain arguments.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from weakclip.errors import WeakClipError
+from weakclip.params_schema import Params, Section
+
+__all__ = ["Params", "load", "names"]
+
+FILE = Path("params.yaml")
+
+
+def load(path: Path = FILE) -> Params:
+    """Read and check the file; anything wrong is a WeakClipError."""
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", "`weakclip preset mini` writes one") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise WeakClipError(f"{path} is not YAML: {text}", "`weakclip preset mini` writes a complete file") from error
+    if not isinstance(values, Mapping):
+        raise WeakClipError(f"{path} holds no parameters", "`weakclip preset mini` writes a complete file")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        _refuse(path, [_describe(detail) for detail in details], _nearest(details))
+    _refuse(path, list(_misfits(params)), "")
+    return params
+
+
+def names(section: type[Section] = Params, prefix: str = "") -> list[str]:
+    """Return the dotted name of every value, in the order of the schema."""
+    found: list[str] = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found += names(kind, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def _refuse(path: Path, problems: Sequence[str], hint: str) -> None:
+    if problems:
+        note = "(a failed `dvc exp run -S` leaves params.yaml changed)"
+        hint = hint or "correct it; a comment beside each value says what it may be"
+        raise WeakClipError(f"{path}: " + "; ".join(problems), f"{hint}  {note}")
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _describe(detail: ErrorDetails) -> str:
+    name, value = _dotted(detail["loc"]), detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{name} is not a parameter"
+        case "missing":
+            return f"{name} is missing"
+        case "value_error":
+            return f"{name} is {value!r}: {detail['msg'].removeprefix('Value error, ')}"
+        case "model_type":
+            return f"{name} is {value!r}: should be a section"
+        case "tuple_type":
+            return f"{name} is {value!r}: should be a list"
+        case _:
+            wanted = detail["msg"].replace("Input should", "should")
+            return f"{name} is {value!r}: {wanted[:1].lower()}{wanted[1:]}"
+
+
+def _nearest(details: Sequence[ErrorDetails]) -> str:
+    """Return a question about what the first unknown names that resemble a known one were meant to be."""
+    known = names()
+    sections = sorted({name.rpartition(".")[0] for name in known} - {""})
+    found = []
+    for detail in details:
+        if detail["type"] == "extra_forbidden":
+            name = _dotted(detail["loc"])
+            prefix = name.rpartition(".")[0]
+            near = [other for other in known if other.rpartition(".")[0] == prefix]
+            found += (difflib.get_close_matches(name, near + sections, 1) or difflib.get_close_matches(name, known, 1))[:1]
+    return f"did you mean {' and '.join(found)}?" if found else ""
+
+
+def _misfits(params: Params) -> Iterator[str]:
+    """Yield what is wrong between values that are each right on their own."""
+    clip, cam, weakclip, deeplab = params.clip, params.cam, params.weakclip, params.deeplab
+    if (clip.model == "mini") != (clip.weights == "mini"):
+        yield f"clip.weights is {clip.weights!r}, clip.model is {clip.model!r}: mini goes with mini only"
+    patch = _patch_size(clip.model)
+    if patch and clip.image_size % patch:
+        yield f"clip.image_size is {clip.image_size}: should be a multiple of the patch size of {clip.model}, {patch}"
+    if params.masks.stride > clip.image_size:
+        yield f"masks.stride is {params.masks.stride}: windows of clip.image_size, {clip.image_size}, would leave gaps"
+    if cam.source == "import" and not cam.import_folder.startswith("data/raw/"):
+        yield f"cam.import_folder is {cam.import_folder!r}: should be a folder under data/raw when cam.source is import"
+    if not cam.unsure_margin <= cam.background_threshold <= 1 - cam.unsure_margin:
+        yield f"cam.unsure_margin is {cam.unsure_margin}: cam.background_threshold plus or minus it leaves 0..1"
+    if weakclip.warmup >= weakclip.iterations:
+        yield f"weakclip.warmup is {weakclip.warmup}: should be less than weakclip.iterations, {weakclip.iterations}"
+    if weakclip.decoder_width % weakclip.decoder_heads:
+        yield f"weakclip.decoder_width is {weakclip.decoder_width}: should be a multiple of weakclip.decoder_heads"
+    if (deeplab.encoder == "mini") != (deeplab.encoder_weights == "mini") and deeplab.encoder_weights != "none":
+        yield f"deeplab.encoder_weights is {deeplab.encoder_weights!r}: does not fit deeplab.encoder {deeplab.encoder!r}"
+    if deeplab.crop_size % deeplab.output_stride:
+        yield f"deeplab.crop_size is {deeplab.crop_size}: should be a multiple of deeplab.output_stride"
+
+
+def _patch_size(model: str) -> int | None:
+    """Return the patch size that open_clip's name of a vision transformer states, such as ViT-B-16; None if it states none."""
+    if model == "mini":
+        return 8
+    match = re.match(r"(?:EVA\d*-)?ViT-[A-Za-z]+-(\d+)", model)
+    return int(match[1]) if match else None

@@ -1,0 +1,269 @@
+"""The schema of `params.yaml`: every number that changes a result, typed and checked; no value is defaulted here.
+
+Numbers called "paper" are those of WeakCLIP (IJCV 2024) or of its released code, for VOC 2012.
+Read through `weakclip.params`.
+"""
+
+import itertools
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Number = TypeVar("Number", int, float)
+
+
+def _ascending(values: tuple[Number, ...]) -> tuple[Number, ...]:
+    if any(first >= second for first, second in itertools.pairwise(values)):
+        raise ValueError("should be in ascending order, each value once")
+    return values
+
+
+def _not_ascending(values: tuple[Number, Number]) -> tuple[Number, Number]:
+    if values[0] < values[1]:
+        raise ValueError("should be [long side, short side]")
+    return values
+
+
+Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1)]
+Blocks = Annotated[tuple[WholeNumber, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
+Scales = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
+Zoom = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ascending)]
+Box = Annotated[tuple[Count, Count], Field(strict=False), AfterValidator(_not_ascending)]
+
+
+class Section(BaseModel):
+    """Strict: no unknown key, no default, no conversion, except that an int will do where a float is asked."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class DatasetParams(Section):
+    name: Literal["mini", "folder", "voc12"]
+    """Which photos: the generated mini world, any folder of tagged photos, or VOC 2012 with the SBD masks."""
+    on_error: Literal["stop", "skip"]
+    """What to do with a photo that cannot be used: stop and name it, or leave it out and list it in skipped.csv."""
+    tags_from: Literal["csv", "xml", "npy", "masks"]
+    """Where the image-level tags come from; `masks` reads them off the true masks, which is not weak supervision."""
+    val_share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the photos held out for validation where a folder has no split files; 0..1."""
+    mini_world: WholeNumber
+    """Seed of the mini world's images; another world has other images of the same classes."""
+    mini_train: Count
+    """Training images of the mini world."""
+    mini_val: Count
+    """Validation images of the mini world."""
+
+
+class ClipParams(Section):
+    model: Name
+    """open_clip's name of the model, or `mini`. Paper: ViT-B-16-quickgelu (ViT-B/16 of OpenAI)."""
+    weights: Name
+    """open_clip's pretrained tag, a file, or `mini`. Paper: openai."""
+    blocks: Blocks
+    """Transformer blocks whose tokens are used, counted from 0; the model's last block is among them. Paper: 3, 5, 7, 11."""
+    image_size: Annotated[int, Field(ge=16)]
+    """Side of a training view and of a sliding window, pixels; a multiple of the patch size. Paper: 512."""
+
+
+class FeaturesParams(Section):
+    views: Annotated[int, Field(ge=0, le=64)]
+    """Augmented views of each training image in the cache, 0..64; 0 encodes the photos while training, as the paper does."""
+    dtype: Literal["float16"]
+    """Number format of cached tokens."""
+    scale: Zoom
+    """Range of the random zoom of a view, as factors of the photo's fitted size. Paper: 0.5, 2.0."""
+    colour: Share
+    """Strength of the random colour distortion of a view, 0..1; 0 is none."""
+    shard_gigabytes: Positive
+    """Size at which a new HDF5 file is begun, 10**9 bytes."""
+
+
+class CamParams(Section):
+    source: Literal["classifier", "import"]
+    """Where the seeds come from: the classifier trained here, or files made by another method. Paper: import (MCTformer)."""
+    import_folder: str
+    """For `import`: the folder of seeds, under data/raw; empty otherwise."""
+    scales: Scales
+    """Factors of the photo's fitted size at which CAMs are computed and averaged."""
+    flip: bool
+    """Whether each scale is also seen mirrored."""
+    iterations: Count
+    """Steps of the classifier's training."""
+    lr: Positive
+    """Learning rate of the classifier."""
+    batch_size: Count
+    """Images in a step of the classifier."""
+    weight_decay: NotNegative
+    """Weight decay of the classifier (AdamW)."""
+    temperature: Positive
+    """Divides the similarities before the softmax over class and background words; smaller is sharper."""
+    background_threshold: Share
+    """Class score that a pixel needs to be foreground in the seed, 0..1."""
+    unsure_margin: Share
+    """Pixels whose score is within this margin of the threshold become 255 in the seed, 0..1."""
+
+
+class BoundaryCrfParams(Section):
+    gaussian_sxy: Positive
+    """Width of the smoothness kernel, pixels of the loss maps."""
+    gaussian_compat: NotNegative
+    """Weight of the smoothness kernel."""
+    bilateral_sxy: Positive
+    """Width in space of the appearance kernel, pixels of the loss maps. Paper: 80."""
+    bilateral_srgb: Positive
+    """Width in colour of the appearance kernel, levels of 0..255. Paper: 13."""
+    bilateral_compat: NotNegative
+    """Weight of the appearance kernel. Paper: 10."""
+    iterations: Count
+    """Mean-field iterations. Paper: 10."""
+
+
+class WeakClipParams(Section):
+    variant: Literal["repaired", "published"]
+    """The method as the paper describes it, or as its released code computes it."""
+    iterations: Count
+    """Training steps. Paper: 20,000."""
+    batch_size: Count
+    """Images in a step, over all devices. Paper: 16."""
+    warmup: WholeNumber
+    """Steps over which the learning rate rises to `lr`. Paper: 1,500."""
+    weight_decay: NotNegative
+    """Weight decay (AdamW). Paper: 3e-5."""
+    context_length: WholeNumber
+    """Learnable context tokens before a class name; 0 leaves the names alone. Paper: 8."""
+    pyramid_adapter: bool
+    """Whether a learnable adapter makes four strides of the frozen tokens; without it they are only resized."""
+    co_attention: bool
+    """Whether pixels attend to the texts as well as texts to the pixels."""
+    decoder_width: Count
+    """Channels of the context decoders, a multiple of decoder_heads. Paper: 256."""
+    decoder_layers: Count
+    """Layers of each context decoder. Paper: 3."""
+    decoder_heads: Count
+    """Attention heads of the context decoders. Paper: 4."""
+    channels: Count
+    """Channels of the neck and of the decode head. Paper: 256."""
+    score_map_weight: NotNegative
+    """Weight of the cross entropy on the score map. Paper: 0.4."""
+    score_map_temperature: Positive
+    """Divides the score map before that cross entropy. Paper: 0.07."""
+    boundary_weight: NotNegative
+    """Weight of the boundary loss; 0 leaves the CRF out. Paper: 1."""
+    boundary_crf: BoundaryCrfParams
+    """Dense CRF of the boundary loss."""
+    loss_size: Annotated[int, Field(ge=8)]
+    """Side of the maps that the losses are computed on, pixels."""
+    held_out_share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the training images kept aside to measure agreement with their seeds, 0..1."""
+    validate_every: Count
+    """Steps between two measurements of that agreement."""
+    checkpoint_every: Count
+    """Steps between two checkpoints to resume from."""
+
+
+class MasksParams(Section):
+    scales: Scales
+    """Factors of base_size at which a photo is seen; scores are averaged. Paper: 0.5, 0.75, 1.0, 1.25, 1.5, 1.75."""
+    flip: bool
+    """Whether each scale is also seen mirrored. Paper: true."""
+    stride: Count
+    """Step of the sliding window, pixels, at most clip.image_size. Paper: 341."""
+    tag_filter: bool
+    """Whether only background and the classes of the image's tags compete for a pixel."""
+    base_size: Box
+    """Long and short side that a photo is fitted into at scale 1.0, pixels. Paper: 2048, 512."""
+
+
+class CrfParams(Section):
+    gaussian_sxy: Positive
+    """Width of the smoothness kernel, pixels. Paper: 3."""
+    gaussian_compat: NotNegative
+    """Weight of the smoothness kernel. Paper: 3."""
+    bilateral_sxy: Positive
+    """Width in space of the appearance kernel, pixels. Paper: 83 for photos of about 500 pixels."""
+    bilateral_srgb: Positive
+    """Width in colour of the appearance kernel, levels of 0..255. Paper: 5."""
+    bilateral_compat: NotNegative
+    """Weight of the appearance kernel. Paper: 3."""
+    iterations: Count
+    """Mean-field iterations. Paper: 10."""
+    tag_limited: bool
+    """Whether only background and the classes of the image's tags are labels of the CRF; faster, and no stray classes."""
+    gate: Share
+    """Confidence below which a pixel of a gated mask is 255, 0..1."""
+
+
+class DeepLabParams(Section):
+    network: Literal["deeplabv3plus"]
+    """The segmentation network that is retrained. Paper: DeepLabV1 with ResNet38."""
+    encoder: Name
+    """timm's name of the encoder, or `mini`."""
+    encoder_weights: Name
+    """Weights the encoder starts from: `mini`, `timm` (its ImageNet weights), `none`, or a file."""
+    masks: Literal["refined", "gated"]
+    """Masks to train on: the refined ones, or those with unsure pixels at 255."""
+    output_stride: Literal[8, 16]
+    """Pixels of the photo to one cell of the encoder's last map."""
+    iterations: Count
+    """Training steps. Paper: 40,000 by the released command line's default."""
+    batch_size: Count
+    """Crops in a step, over all devices. Paper: 16."""
+    lr: Positive
+    """Learning rate of the decoder at the start of the polynomial schedule."""
+    encoder_lr_factor: NotNegative
+    """The encoder's learning rate, as a share of lr; 0 freezes it."""
+    weight_decay: NotNegative
+    """Weight decay. Paper: 5e-4 (SGD)."""
+    crop_size: Annotated[int, Field(ge=32)]
+    """Side of a training crop, pixels; a multiple of output_stride. Paper: 448."""
+    scale: Zoom
+    """Range of the random zoom. Paper: 0.5, 1.5."""
+    colour: Share
+    """Strength of the random colour distortion, 0..1; 0 is none."""
+    validate_every: Count
+    """Steps between two validations."""
+    checkpoint_every: Count
+    """Steps between two checkpoints to resume from."""
+
+
+class EvaluateParams(Section):
+    scales: Scales
+    """Factors of the photo's size at which the DeepLab sees it; scores are averaged. Paper: 0.5, 0.75, 1.0, 1.25, 1.5."""
+    flip: bool
+    """Whether each scale is also seen mirrored. Paper: true."""
+    gallery_size: WholeNumber
+    """Images in the report's gallery."""
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    lr: Positive
+    """Peak learning rate of train_weakclip. Paper: 1e-4."""
+    seed: WholeNumber
+    """All randomness: weights, order, augmentation."""
+    dataset: DatasetParams
+    """The photos and their tags."""
+    clip: ClipParams
+    """The frozen CLIP."""
+    features: FeaturesParams
+    """The cache of CLIP features."""
+    cam: CamParams
+    """Class activation maps and seeds."""
+    weakclip: WeakClipParams
+    """The network that turns seeds into pseudo masks, and its training."""
+    masks: MasksParams
+    """Inference of pseudo masks."""
+    crf: CrfParams
+    """Dense CRF that refines pseudo masks."""
+    deeplab: DeepLabParams
+    """Retraining on the refined masks."""
+    evaluate: EvaluateParams
+    """Inference and figures on the validation split."""

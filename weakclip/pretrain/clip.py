@@ -1,0 +1,281 @@
+"""Pretraining of the mini CLIP on captions of generated scenes. No masks are seen.
+
+* Caption loss: sigmoid loss between the class token's embedding and all texts of the batch (whole captions and single
+  words); a text is right for every picture whose caption names all that it names (after SigLIP, Zhai et al. 2023).
+* Token loss: cross entropy of every patch token's softmax over all words with the targets of `weakclip.pretrain.teacher`, a
+  small convolutional network taught by the same captions.
+
+Half of the canvases are collages of four small pictures that share one canvas and its attention; the others show one
+picture, zoomed and shifted, so that words come at all sizes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from weakclip.clip.mini import MEAN, MINI, STD, TEXT, VISION, build_mini_clip
+from weakclip.clip.prompts import photo_of
+from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MINI_VERSION, MiniWorld
+from weakclip.pretrain.scenes import SceneBank, draw_bank
+from weakclip.pretrain.teacher import load_word_maps, word_targets
+from weakclip.runlog import StepLog
+from weakclip.seeding import rng, seed_torch
+from weakclip.training import cosine_schedule, train
+from weakclip.weights import save_weights
+
+WORDS: Final = CLASS_NAMES + BACKGROUND_WORDS
+SIDE: Final = 128
+TILE: Final = 64
+GRID: Final = SIDE // VISION.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """``world``: seed of the mini world to draw from, never one that is scored. ``context_probability``: contexts are
+    looser than in the scored worlds, as the web is wider than a data set. ``sparse_share``: share of the steps that see half
+    of the tokens, a random half for each canvas, which more than halves their cost."""
+
+    seed: int = 0
+    world: int = 1000
+    context_probability: float = 0.6
+    scenes: int = 12000
+    iterations: int = 1700
+    canvases: int = 16
+    collage_share: float = 0.5
+    zoom: tuple[float, float] = (0.7, 1.6)
+    lr: float = 1.5e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    sparse_share: float = 0.7
+
+
+class Captioner(nn.Module):
+    """The mini CLIP with the scales and biases of its losses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip = build_mini_clip()
+        self.caption_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.caption_bias = nn.Parameter(torch.tensor(-2.0))
+        self.token_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.helpers = nn.ModuleList(nn.Linear(VISION.width, len(WORDS)) for _ in range(VISION.layers - 1))
+        with torch.no_grad():
+            self.clip.visual.positional_embedding.copy_(sine_positions(GRID, VISION.width))
+            for block in self.clip.visual.transformer.resblocks:
+                look_around(block.attn)
+
+    def encode_canvas(self, canvases: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """(B, 3, 128, 128) normalised -> unit class-token embeddings (B, E), unit token embeddings (B, N, E), and what the
+        helpers read in the tokens of every block but the last: logits [(B, N, words)].
+
+        ``visible``: (B, N) places of the tokens to encode; all of them without it."""
+        visual = self.clip.visual
+        tokens, read = visual._embeds(canvases), []
+        if visible is not None:
+            tokens = torch.cat([tokens[:, :1], take(tokens[:, 1:], visible)], dim=1)
+        for index, block in enumerate(visual.transformer.resblocks):
+            tokens = block(tokens)
+            if index < len(self.helpers):
+                read.append(self.helpers[index](tokens[:, 1:]))
+        embeddings = functional.normalize(visual.ln_post(tokens) @ visual.proj, dim=-1)
+        return embeddings[:, 0], embeddings[:, 1:], read
+
+
+def take(tokens: Tensor, places: Tensor) -> Tensor:
+    """(B, M, C) tokens and (B, N) places -> (B, N, C)."""
+    return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
+def look_around(attention: nn.MultiheadAttention, sharpness: float = 3.0) -> None:
+    """Starts an attention layer near the identity: tokens look at tokens like themselves, which with sine positions means
+    their neighbours, and take over a little of them (after Trockman and Kolter 2023, mimetic initialisation)."""
+    width, heads = attention.embed_dim, attention.num_heads
+    query, key = torch.empty(width, width), torch.empty(width, width)
+    for head in range(heads):
+        rows = slice(head * width // heads, (head + 1) * width // heads)
+        mixed = 0.7 * torch.randn(width, width) / width**0.5 + 0.7 * torch.eye(width)
+        left, size, right = torch.linalg.svd(mixed)
+        rank = width // heads
+        query[rows] = sharpness * (left[:, :rank] * size[:rank].sqrt()).T
+        key[rows] = size[:rank].sqrt()[:, None] * right[:rank]
+    attention.in_proj_weight[:width] = query
+    attention.in_proj_weight[width : 2 * width] = key
+
+
+def sine_positions(grid: int, width: int) -> Tensor:
+    """Two-dimensional sine positions, (1 + grid^2, width), the class token's first and zero."""
+    quarter = width // 4
+    frequency = 1.0 / 100 ** (torch.arange(quarter) / quarter)
+    angle = torch.arange(grid)[:, None] * frequency  # (grid, quarter)
+    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, width / 2)
+    rows = wave[:, None, :].expand(grid, grid, -1)
+    columns = wave[None, :, :].expand(grid, grid, -1)
+    positions = torch.cat([rows, columns], dim=-1).reshape(grid * grid, width)
+    return torch.cat([torch.zeros(1, width), positions]) * 0.3
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """``pixels``: (B, 3, 128, 128) float 0..255. ``targets``: (B, grid^2, words), shares of the words in each token.
+    ``named``: (B, words) bool, what the captions of a canvas name. ``captions``: its sentences, with what each names."""
+
+    pixels: Tensor
+    targets: Tensor
+    named: Tensor
+    captions: list[tuple[str, NDArray[np.bool_]]]
+
+
+def compose(bank: SceneBank, targets: NDArray[np.uint8], recipe: ClipRecipe, step: int) -> Canvases:
+    """The canvases of a step. ``targets``: (n, words, 32, 32) uint8, see `weakclip.pretrain.teacher.word_targets`."""
+    draw = rng(recipe.seed, "canvases", step)
+    grid = 2 if draw.random() < recipe.collage_share else 1
+    chosen = draw.integers(len(bank), size=recipe.canvases * grid * grid)
+    zoom = draw.uniform(*recipe.zoom, len(chosen)) if grid == 1 else draw.uniform(0.85, 1.15, len(chosen))
+    shift = draw.uniform(-1, 1, (len(chosen), 2)) * np.abs(1 - 1 / zoom)[:, None]
+    mirror = np.where(draw.random(len(chosen)) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(len(chosen), 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = torch.from_numpy(mirror / zoom), torch.from_numpy(1 / zoom)
+    theta[:, :, 2] = torch.from_numpy(shift)
+    side = SIDE // grid
+    photos = torch.from_numpy(bank.images[chosen]).permute(0, 3, 1, 2).float()
+    shares = torch.from_numpy(targets[chosen]).float() / 255
+    if grid == 2:
+        photos, shares = functional.avg_pool2d(photos, 2), functional.avg_pool2d(shares, 2)
+    cells = side // VISION.patch_size
+    photos = sample(photos, theta, side)
+    shares = functional.adaptive_avg_pool2d(sample(shares, theta, max(2 * cells, shares.shape[-1])), cells)
+    said = np.stack([np.isin(WORDS, bank.words[index]) for index in chosen])
+    return Canvases(
+        pixels=tile(photos, grid),
+        targets=tile(shares, grid).flatten(2).transpose(1, 2),
+        named=torch.from_numpy(said.reshape(recipe.canvases, grid * grid, -1).any(axis=1)),
+        captions=[(bank.captions[index], row) for index, row in zip(chosen, said, strict=True)],
+    )
+
+
+def sample(images: Tensor, theta: Tensor, side: int) -> Tensor:
+    """Each image (n, C, H, W) through its affine map (n, 2, 3), at (side, side), reflected at its borders."""
+    grid = functional.affine_grid(theta, [*images.shape[:2], side, side], align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def tile(pictures: Tensor, grid: int) -> Tensor:
+    """(B grid^2, C, s, s) -> (B, C, grid s, grid s)."""
+    count, channels, side, _ = pictures.shape
+    rows = pictures.reshape(count // grid**2, grid, grid, channels, side, side).permute(0, 3, 1, 4, 2, 5)
+    return rows.reshape(-1, channels, grid * side, grid * side)
+
+
+def distort(pixels: Tensor, draw: np.random.Generator) -> Tensor:
+    """Colour gain and offset per canvas; (B, 3, H, W) 0..255 -> normalised."""
+    batch = len(pixels)
+    gain = torch.from_numpy(draw.uniform(0.8, 1.2, (batch, 3, 1, 1)).astype(np.float32))
+    offset = torch.from_numpy(draw.uniform(-20, 20, (batch, 1, 1, 1)).astype(np.float32))
+    images = (pixels * gain + offset).clamp(0, 255) / 255
+    return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def phrase(word: str, draw: np.random.Generator) -> str:
+    article = f"a {word}" if word in CLASS_NAMES else word
+    return (word, article, photo_of(word), f"a picture of {article}")[draw.integers(4)]
+
+
+def losses_of_canvases(
+    model: Captioner, canvases: Canvases, recipe: ClipRecipe, step: int, tokenizer: open_clip.SimpleTokenizer
+) -> dict[str, Tensor]:
+    draw = rng(recipe.seed, "phrases", step)
+    words = [phrase(word, draw) for word in WORDS]
+    chosen = draw.permutation(len(canvases.captions))[: recipe.canvases]
+    sentences = [canvases.captions[index] for index in chosen]
+    texts = model.clip.encode_text(tokenizer([*words, *(text for text, _ in sentences)], context_length=TEXT.context_length))
+    texts = functional.normalize(texts, dim=-1)
+    visible, targets = None, canvases.targets
+    if step < recipe.sparse_share * recipe.iterations:
+        order = draw.permuted(np.tile(np.arange(GRID**2), (recipe.canvases, 1)), axis=1)
+        visible = torch.from_numpy(order[:, : GRID**2 // 2])
+        targets = take(targets, visible)
+    summary, tokens, read = model.encode_canvas(distort(canvases.pixels, draw), visible)
+    shares = (model.token_scale.exp() * tokens @ texts[: len(WORDS)].T).log_softmax(dim=-1)
+    token_loss = -(targets * shares).sum(dim=-1).mean()
+    helper_loss = torch.stack([-(targets * logits.log_softmax(dim=-1)).sum(dim=-1).mean() for logits in read]).mean()
+
+    meaning = torch.from_numpy(np.concatenate([np.eye(len(WORDS), dtype=bool), np.stack([said for _, said in sentences])]))
+    right = ~((meaning[None] & ~canvases.named[:, None]).any(dim=-1))  # (B, texts): the canvas has all that the text names
+    similarity = model.caption_scale.exp() * summary @ texts.T + model.caption_bias
+    caption_loss = functional.binary_cross_entropy_with_logits(similarity, right.float())
+    return {"caption_loss": caption_loss, "token_loss": token_loss, "helper_loss": helper_loss}
+
+
+def pretrain_clip(
+    *, bank: SceneBank, targets: NDArray[np.uint8], recipe: ClipRecipe, folder: Path, out: Path, log: StepLog | None = None
+) -> None:
+    """Trains the mini CLIP and writes ``out/mini_clip.safetensors`` (float16) with its card. Resumes from ``folder``."""
+    seed_torch(recipe.seed, "mini clip")
+    model = Captioner()
+    tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)
+    scales = [model.caption_scale, model.caption_bias, model.token_scale]
+    matrices = [p for p in model.clip.parameters() if p.ndim > 1]
+    vectors = [p for p in model.clip.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+            {"params": scales, "weight_decay": 0.0},
+        ],
+        lr=recipe.lr,
+        betas=(0.9, 0.98),
+    )
+
+    def rates(step: int) -> list[float]:
+        rate = cosine_schedule(step, lr=recipe.lr, iterations=recipe.iterations, warmup=recipe.warmup)
+        return [rate, rate, 5 * rate]
+
+    train(
+        title="mini CLIP",
+        modules={"model": model},
+        optimizer=optimizer,
+        iterations=recipe.iterations,
+        losses_of_step=lambda step: losses_of_canvases(
+            model.train(), compose(bank, targets, recipe, step), recipe, step, tokenizer
+        ),
+        rates_of_step=rates,
+        names_of_step=lambda step: [f"step {step} of world {recipe.world}"],
+        folder=folder,
+        checkpoint_every=100,
+        log=log,
+    )
+    save_mini_clip(model, recipe, tokenizer, out)
+
+
+def save_mini_clip(model: Captioner, recipe: ClipRecipe, tokenizer: open_clip.SimpleTokenizer, out: Path) -> None:
+    """Stores the network in float16; token rows that no caption uses become zero."""
+    state = {key: value.half() for key, value in model.clip.state_dict().items()}
+    known = torch.zeros(TEXT.vocab_size, dtype=torch.bool)
+    sentences = [f"a photo of a {word}, a picture of a {word} on {word} before {word} and {word}" for word in WORDS]
+    known[tokenizer(sentences, context_length=TEXT.context_length).unique()] = True
+    state["token_embedding.weight"][~known] = 0
+    with torch.no_grad():
+        state["logit_scale"] = model.token_scale.detach().clone()
+    save_weights(
+        out, "mini_clip", state, {"model": MINI, "generator": MINI_VERSION, "recipe": asdict(recipe), "words": list(WORDS)}
+    )
+
+
+def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".resume/pretrain-mini-clip")) -> None:
+    """The command `weakclip pretrain-mini clip`: word targets from the mini encoder in ``out``, then the training."""
+    recipe = ClipRecipe(seed=seed) if iterations is None else ClipRecipe(seed=seed, iterations=iterations)
+    world = MiniWorld(seed=recipe.world, context_probability=recipe.context_probability)
+    bank = draw_bank(world, "pretrain", recipe.scenes)
+    folder.mkdir(parents=True, exist_ok=True)
+    pretrain_clip(bank=bank, targets=word_targets(load_word_maps(out), bank), recipe=recipe, folder=folder, out=out)
+    shutil.rmtree(folder)

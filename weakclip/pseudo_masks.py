@@ -1,0 +1,74 @@
+"""Class scores and pseudo masks of the training images from a trained WeakCLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from weakclip.clip.image_encoder import ImageEncoder
+from weakclip.datasets.index import Record
+from weakclip.images import read_photo
+from weakclip.inference import Fusion, Predict, fuse_probabilities, limit_to_tags, limit_to_winners
+from weakclip.masks import write_mask
+from weakclip.network.weakclip import WeakClip
+from weakclip.progress import Bar
+from weakclip.scores import ScoreStore, ScoreWriter
+
+
+@torch.inference_mode()
+def predictor(model: WeakClip, encoder: ImageEncoder) -> Predict:
+    """Pixels to logits, the text embeddings computed once."""
+    texts = model.eval().text_encoder()
+
+    def predict(images: Tensor) -> Tensor:
+        height, width = (side // encoder.patch for side in images.shape[2:])
+        logits, _ = model(encoder(images), height, width, texts)
+        return logits
+
+    return predict
+
+
+def write_scores(
+    records: Sequence[Record],
+    predict: Predict,
+    num_classes: int,
+    fusion: Fusion,
+    folder: Path,
+    attributes: dict[str, object],
+    *,
+    tag_filter: bool,
+    photos_at_once: int = 8,
+) -> None:
+    """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
+
+    ``tag_filter``: keep background and the image's tags, renormalised; otherwise the classes that win a pixel.
+    """
+    writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
+    missing = set(writer.missing)
+    todo = [record for record in records if record.image_id in missing]
+    chunks = [todo[start : start + photos_at_once] for start in range(0, len(todo), photos_at_once)]
+    with Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar, ThreadPoolExecutor(2) as pool:
+        decoded = [pool.submit(lambda chunk: [read_photo(record.photo) for record in chunk], chunk) for chunk in chunks[:2]]
+        for number, chunk in enumerate(chunks):
+            photos = decoded[number].result()
+            decoded[number].cancel()
+            if number + 2 < len(chunks):
+                decoded.append(pool.submit(lambda chunk: [read_photo(record.photo) for record in chunk], chunks[number + 2]))
+            for record, probabilities in zip(chunk, fuse_probabilities(predict, photos, num_classes, fusion), strict=True):
+                kept = limit_to_tags(probabilities, record.tags) if tag_filter else limit_to_winners(probabilities)
+                writer.write(record.image_id, *kept)
+            bar.advance(len(chunk))
+    writer.finish()
+
+
+def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) -> None:
+    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = ScoreStore(scores)
+    for record in records:
+        classes, probabilities = store.read(record.image_id)
+        write_mask(folder / f"{record.image_id}.png", classes[probabilities.argmax(axis=0)].astype("uint8"))

@@ -1,0 +1,160 @@
+"""From class scores to refined masks: a dense CRF per image, and one run of it over a data set."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from weakclip.crf import CrfKernel, dense_crf
+from weakclip.datasets.index import Record
+from weakclip.errors import WeakClipError
+from weakclip.images import read_photo
+from weakclip.journal import Journal
+from weakclip.masks import IGNORE, write_mask
+from weakclip.progress import Bar
+from weakclip.scores import ScoreStore
+
+KINDS = ("refined", "gated")
+IMAGES_AT_ONCE = 4  # per task of a worker process; a killed run loses at most the tasks in hand
+
+
+@dataclass(frozen=True)
+class RefinementStatistics:
+    """Sums over pixels: how many there are, how many changed class, the winners' probabilities, how many passed the gate."""
+
+    pixels: int
+    changed: int
+    confidence: float
+    kept: int
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How every image is refined: see `refine`."""
+
+    kernel: CrfKernel
+    tag_limited: bool
+    gate: float
+
+
+def refine(
+    photo: NDArray[np.uint8],
+    classes: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    *,
+    kernel: CrfKernel,
+    tags: Sequence[int],
+    tag_limited: bool,
+    gate: float,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], RefinementStatistics]:
+    """Sharpen the class probabilities of one photo and take the winners.
+
+    ``photo``: (H, W, 3) uint8. ``classes``: (n,) class indices of ``probabilities``: (n, H, W), 0..1. With ``tag_limited``
+    only background and the classes of ``tags`` take part. Returns the refined mask, (H, W) uint8; the gated mask, which is
+    255 where the winner's probability is below ``gate``; and the statistics, whose ``changed`` compares the winners after
+    the CRF with those before it. Where no class is left, all is background of probability 0.
+    """
+    if probabilities.shape != (len(classes), *photo.shape[:2]):
+        raise ValueError(f"expected probabilities of {(len(classes), *photo.shape[:2])}, got {probabilities.shape}")
+    if tag_limited:
+        wanted = np.isin(classes, (0, *tags))
+        classes, probabilities = classes[wanted], probabilities[wanted]
+    if len(classes) == 0:
+        classes, scores = np.zeros(1, np.intp), np.zeros((1, *photo.shape[:2]), np.float32)
+        sharpened = scores
+    else:
+        scores = probabilities.astype(np.float32)
+        sharpened = dense_crf(photo, scores, kernel)
+    winners = sharpened.argmax(axis=0)
+    confidence = sharpened.max(axis=0)
+    mask = classes.astype(np.uint8)[winners]
+    sure = confidence >= gate
+    statistics = RefinementStatistics(
+        pixels=mask.size,
+        changed=int(np.count_nonzero(winners != scores.argmax(axis=0))),
+        confidence=float(confidence.sum(dtype=np.float64)),
+        kept=int(np.count_nonzero(sure)),
+    )
+    return mask, np.where(sure, mask, np.uint8(IGNORE)), statistics
+
+
+def refine_all(
+    records: Sequence[Record], scores: Path, folder: Path, refinement: Refinement, workers: int
+) -> RefinementStatistics:
+    """Refine every record's photo into ``folder/refined/<image_id>.png`` and ``folder/gated/<image_id>.png``.
+
+    ``scores`` is the folder of a `ScoreStore`. Images that an earlier, interrupted call finished are not done again; the
+    same files and statistics come out for any number of ``workers`` processes. Memory does not grow with the number of
+    images. A worker process that is killed raises WeakClipError with the images that were being refined.
+    """
+    working = folder / "working"
+    shutil.rmtree(working, ignore_errors=True)
+    for name in (*KINDS, working.name):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder / "statistics.jsonl")
+    left = [record for record in records if record.image_id not in journal.rows]
+    tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
+    # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+    results = pool(joblib.delayed(_refine_records)(task, scores, folder, refinement) for task in tasks)
+    with Bar(total=len(records), title="refining", done=len(records) - len(left)) as bar:
+        try:
+            for finished in results:
+                for image_id, statistics in finished.items():
+                    journal.append(image_id, asdict(statistics))
+                bar.advance(len(finished))
+        except BrokenProcessPool as error:
+            images = " or ".join(sorted(path.name for path in working.iterdir()))
+            raise WeakClipError(
+                f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}",
+                "run the stage again, it keeps the finished images; `WEAKCLIP_WORKERS=1` needs the least memory",
+            ) from error
+    shutil.rmtree(working)
+    rows = [journal.rows[record.image_id] for record in records]
+    return RefinementStatistics(
+        pixels=sum(int(row["pixels"]) for row in rows),
+        changed=sum(int(row["changed"]) for row in rows),
+        confidence=math.fsum(row["confidence"] for row in rows),
+        kept=sum(int(row["kept"]) for row in rows),
+    )
+
+
+def _refine_records(
+    records: Sequence[Record], scores: Path, folder: Path, refinement: Refinement
+) -> dict[str, RefinementStatistics]:
+    # Opened for each task, so that a process never holds more than a few mapped shards.
+    store = ScoreStore(scores)
+    return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
+
+
+def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
+    working = folder / "working" / record.image_id  # what is left of it names the image if this process is killed
+    working.mkdir()
+    classes, probabilities = store.read(record.image_id)
+    try:
+        mask, gated, statistics = refine(
+            read_photo(record.photo),
+            classes,
+            probabilities,
+            kernel=refinement.kernel,
+            tags=record.tags,
+            tag_limited=refinement.tag_limited,
+            gate=refinement.gate,
+        )
+    except ValueError as error:
+        raise WeakClipError(
+            f"{record.photo} does not fit its class scores: {error}", "write them anew: `dvc repro -f -s generate_masks`"
+        ) from error
+    for kind, result in zip(KINDS, (mask, gated), strict=True):
+        write_mask(working / f"{kind}.png", result)
+        (working / f"{kind}.png").replace(folder / kind / f"{record.image_id}.png")
+    working.rmdir()
+    return statistics

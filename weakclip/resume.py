@@ -1,0 +1,169 @@
+"""Scratch slots in which a stage builds its artefacts, so that a killed run loses little and leaves nothing half-written.
+
+DVC removes a stage's outputs before it runs the stage, so what a run needs to go on from lies beside them, under `.resume/`.
+A slot is named by a fingerprint of all that its contents follow from: a run with other parameters never finds it.
+"""
+
+import ast
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from weakclip.errors import WeakClipError
+
+LARGE = 256 * 1024 * 1024  # bytes; a larger input is known by its size and its two ends
+END = 4 * 1024 * 1024
+KEPT_SLOTS = 4  # of a stage, newest first
+KEPT = ".kept"
+
+
+def fingerprint(*, stage: str, params: Mapping[str, object], inputs: Sequence[Path], code: Sequence[Path]) -> str:
+    """Return 32 hex digits that change with the stage's parameters, inputs, code or torch version, and with nothing else.
+
+    params are values that JSON can hold. An input is a file or a folder, known by its path and its contents, not by its
+    times. Of code files only the contents and the last two parts of the path count, so a copy of the project agrees.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for text in (stage, json.dumps(params, sort_keys=True, allow_nan=False), _torch_version()):
+        digest.update(f"{text}\0".encode())
+    for path in inputs:
+        _add(digest, path.as_posix(), path)
+    for path in sorted(code):
+        _add(digest, "/".join(path.parts[-2:]), path)
+    return digest.hexdigest()
+
+
+def import_closure(entry: Path, root: Path) -> tuple[Path, ...]:
+    """Return the Python file entry and all files under root that it imports, directly or not, sorted.
+
+    Read from the source, so only absolute imports of the packages `stages` and `weakclip` are seen. An import of
+    `weakclip.a.b` counts `weakclip/__init__.py` and `weakclip/a/__init__.py` too: Python runs them.
+    """
+    found: set[Path] = set()
+    waiting = [entry]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for name in _imported_names(file):
+            parts = name.split(".")
+            for length in range(1, len(parts) + 1):
+                module = root.joinpath(*parts[:length])
+                waiting += [path for path in (module / "__init__.py", module.with_suffix(".py")) if path.is_file()]
+    return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class ResumeSlot:
+    """The folder `.resume/<stage>/<fingerprint>/` of one run and of those that go on with it."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, stage: str, fingerprint: str, root: Path = Path(".resume")) -> Self:
+        """Make the slot or find it again, and remove the stage's other slots, except the newest that were closed with keep."""
+        home = root / stage
+        folder = home / fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [path for path in home.iterdir() if path != folder]
+        kept = sorted((path for path in others if (path / KEPT).exists()), key=lambda path: (path / KEPT).stat().st_mtime_ns)
+        for path in set(others) - set(kept[-KEPT_SLOTS:]):
+            _remove(path)
+        return cls(folder)
+
+    def publish(self, name: str, final: Path) -> None:
+        """Move the file or folder `name` of the slot to its final path.
+
+        What stood at the final path is replaced, parents are made. At no moment is there half of it at the final path.
+        Nothing is forced to the disk here: a killed process loses none of what it has written, and files that must outlive a
+        power cut (shards, weights, checkpoints) are flushed by those who write them.
+        """
+        source = self.folder / name
+        if not source.exists():
+            raise ValueError(f"expected {name} in the slot {self.folder}, got {sorted(p.name for p in self.folder.iterdir())}")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        old = final.with_name(f".{final.name}.old")
+        _remove(old)
+        if source.is_dir() and os.path.lexists(final):
+            final.rename(old)  # a folder cannot be renamed onto another one that is not empty
+        elif final.is_dir() and not final.is_symlink():
+            final.rename(old)
+        _move(source, final)
+        _remove(old)
+
+    def close(self, keep: Sequence[str] = ()) -> None:
+        """Delete the slot after success, but for the names in keep, which the next run with this fingerprint finds."""
+        if not keep:
+            _remove(self.folder)
+            return
+        for path in self.folder.iterdir():
+            if path.name not in keep:
+                _remove(path)
+        (self.folder / KEPT).touch()
+
+
+def _torch_version() -> str:
+    try:
+        return importlib.metadata.version("torch")  # without importing it: some stages need no torch
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _imported_names(file: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if name.split(".")[0] in ("stages", "weakclip")]
+
+
+def _add(digest: hashlib.blake2b, name: str, path: Path) -> None:
+    if path.is_dir():
+        digest.update(f"folder {name}\0".encode())
+        for child in sorted(path.iterdir()):
+            _add(digest, child.name, child)
+        digest.update(b"end\0")
+        return
+    try:
+        length = path.stat().st_size
+        digest.update(f"file {name}\0{length}\0".encode(errors="surrogateescape"))
+        with path.open("rb") as file:
+            if length <= LARGE:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            else:
+                digest.update(file.read(END))
+                file.seek(-END, os.SEEK_END)
+                digest.update(file.read(END))
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", "`dvc repro` makes what the stage needs, in order") from error
+
+
+def _move(source: Path, final: Path) -> None:
+    try:
+        source.replace(final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The final path is on another disk, such as a linked data folder: copy beside it, then rename.
+        part = final.with_name(f".{final.name}.part")
+        _remove(part)
+        shutil.copytree(source, part) if source.is_dir() else shutil.copyfile(source, part)
+        part.replace(final)
+        _remove(source)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,103 @@
+"""What a stage leaves for DVC's metrics and plots: JSON figures, JSON tables, and TSV curves by training step."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+DIGITS = 4  # after the point, in metrics and tables
+SIGNIFICANT = 6  # figures of a value in a curve
+
+
+def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
+    """Write nested figures as JSON: keys in their order, floats rounded to 4 digits, NaN and infinity as null."""
+    _write(path, json.dumps(_plain(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a table as a JSON list with an object for each row, as `dvc plots` reads it; values as in write_metrics."""
+    lines = (json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in rows)
+    _write(path, "[\n  " + ",\n  ".join(lines) + "\n]\n" if rows else "[]\n")
+
+
+class StepLog:
+    """Curves of one training: `<folder>/metrics/<name>.tsv` with the columns `step` and `<name>`, written by DVCLive.
+
+    The folder is called `plots`, which is where DVCLive and its readers expect curves; made in a resume slot, it is published
+    as `data/results/<stage>/plots`. Each value is on the disk when `log` returns. Rows that are there already are kept: an
+    interrupted training calls `resume` with the step that its checkpoint stands at and logs on, and the curves end up as if
+    nothing had happened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: it takes a second, and stages without a training read this module as well.
+        from dvclive.live import Live
+
+        class Curves(Live):
+            def _init_dvc(self) -> None:
+                """Leave the repository alone: DVCLive would make one where there is none, and fails on one without commits."""
+
+            def make_summary(self) -> None:
+                """Write nothing: the latest values are no metrics of ours, and the stage writes its own metrics.json."""
+
+            def post_data_to_studio(self) -> None:
+                """Send nothing: a training uses no network."""
+
+        if folder.name != "plots":
+            raise ValueError(f"expected a folder called plots, got {folder}")
+        self._tables = folder / "metrics"
+        # DVCLive clears what it finds unless it is told to resume.
+        self._live = Curves(dir=str(folder.parent), resume=True, report=None, save_dvc_exp=False, dvcyaml=False)
+        self._logged = False
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a row for the step to the table of each name."""
+        if not self._logged:
+            self._cut(step)
+            self._logged = True
+        self._live.step = step
+        for name, value in values.items():
+            self._live.log_metric(name, float(f"{float(value):.{SIGNIFICANT}g}"), timestamp=False)
+
+    def resume(self, step: int) -> None:
+        """Drop the rows after the step; a row of that very step is replaced when it is logged again."""
+        self._cut(step + 1)
+        self._logged = False
+
+    def close(self) -> None:
+        """Finish the curves; nothing can be logged after it."""
+        self._live.end()  # type: ignore[no-untyped-call]
+
+    def _cut(self, step: int) -> None:
+        for table in sorted(self._tables.rglob("*.tsv")):
+            head, *rows = table.read_text(encoding="utf-8").splitlines()
+            # A row that was cut off by a full disk or a killed process has no second column.
+            kept = [row for row in rows if row.count("\t") == 1 and int(row.split("\t")[0]) < step]
+            _write(table, "".join(f"{line}\n" for line in (head, *kept)))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return round(value, DIGITS) if math.isfinite(value) else None
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

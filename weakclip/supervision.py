@@ -1,0 +1,121 @@
+"""Batches for training WeakCLIP: tokens of a view of each image, and the same view of its photo and its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from weakclip.clip.image_encoder import ImageEncoder
+from weakclip.datasets.index import Record
+from weakclip.features.store import FeatureStore
+from weakclip.features.views import View, crop_views, render_map, render_photo
+from weakclip.images import read_photo
+from weakclip.masks import IGNORE, read_mask
+from weakclip.sampling import batch_indices
+from weakclip.seeding import rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """``tokens``: per tapped block (B, 1 + h w, C) float32. ``height``, ``width``: the grid. ``photos``: (B, S, S, 3) uint8.
+    ``seeds``: (B, S, S) int64, 255 unsure or outside the photo. ``tags``: 1-based classes of each image."""
+
+    tokens: list[Tensor]
+    height: int
+    width: int
+    photos: NDArray[np.uint8]
+    seeds: Tensor
+    tags: list[tuple[int, ...]]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class CachedViews:
+    """Views whose tokens are in the feature store: its random crops."""
+
+    store: FeatureStore
+
+    def choose(self, record: Record, draw: np.random.Generator) -> tuple[View, int]:
+        row = int(draw.choice(self.store.crop_rows(record.image_id)))
+        return self.store.view(row), row
+
+    def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
+        blocks = self.store.read_batch([row for _, row in chosen])
+        return [torch.from_numpy(tokens.astype(np.float32)) for _, tokens in sorted(blocks.items())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineViews:
+    """Views drawn anew at every step and encoded on the spot: ``features.views: 0``."""
+
+    encoder: ImageEncoder
+    scale: tuple[float, float]
+    colour: float
+    image_size: int
+
+    def choose(self, record: Record, draw: np.random.Generator) -> tuple[View, int]:
+        seed = int(draw.integers(2**31))
+        (view,) = crop_views(
+            record.image_id,
+            record.height,
+            record.width,
+            count=1,
+            seed=seed,
+            scale=self.scale,
+            colour=self.colour,
+            image_size=self.image_size,
+        )
+        return view, 0
+
+    def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
+        rendered = [render_photo(photo, view) for photo, (view, _) in zip(photos, chosen, strict=True)]
+        with torch.no_grad():
+            return self.encoder(torch.from_numpy(np.stack(rendered)).permute(0, 3, 1, 2))
+
+
+def batch_maker(
+    records: Sequence[Record],
+    views: CachedViews | OnlineViews,
+    seed_folder: Path,
+    *,
+    batch_size: int,
+    seed: int,
+    size: int,
+    patch: int,
+) -> Callable[[int], Batch]:
+    """The function from a step to its batch. ``size``: side S of photos and seeds; ``seed_folder`` holds ``<image_id>.png``."""
+
+    def make(step: int) -> Batch:
+        draw = rng(seed, "weakclip views", step)
+        indices = batch_indices(step, count=len(records), batch_size=batch_size, seed=seed, purpose="weakclip")
+        chosen_records = [records[index] for index in indices]
+        chosen = [views.choose(record, draw) for record in chosen_records]
+        photos = [read_photo(record.photo) for record in chosen_records]
+        tokens = views.tokens(photos, chosen)
+        seeds = [
+            render_map(read_mask(seed_folder / f"{record.image_id}.png"), view, size, size, fill=IGNORE)
+            for record, (view, _) in zip(chosen_records, chosen, strict=True)
+        ]
+        return Batch(
+            tokens=tokens,
+            height=chosen[0][0].height // patch,
+            width=chosen[0][0].width // patch,
+            photos=np.stack([shrink(photo, view, size) for photo, (view, _) in zip(photos, chosen, strict=True)]),
+            seeds=torch.from_numpy(np.stack(seeds).astype(np.int64)),
+            tags=[record.tags for record in chosen_records],
+            names=[record.image_id for record in chosen_records],
+        )
+
+    return make
+
+
+def shrink(photo: NDArray[np.uint8], view: View, size: int) -> NDArray[np.uint8]:
+    """The view's window of the photo as (size, size, 3), mirrored like it, in the photo's own colours."""
+    window = View(height=size, width=size, left=view.left, top=view.top, right=view.right, bottom=view.bottom, flip=view.flip)
+    return render_photo(photo, window)

@@ -1,0 +1,127 @@
+"""The one training loop: schedule, log, checkpoint, resume and a guard against losses that are not numbers.
+
+Everything random in a step is drawn from ``(seed, step)`` (`weakclip.seeding`), so a run that was killed and resumed ends
+with the same weights, to the byte, as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from weakclip.errors import WeakClipError
+from weakclip.progress import Bar
+from weakclip.runlog import StepLog
+
+CHECKPOINT = "state.pt"
+
+
+def cosine_schedule(step: int, *, lr: float, iterations: int, warmup: int, min_lr: float = 0.0) -> float:
+    """Learning rate of a step counted from 0: linear warm-up to ``lr``, then half a cosine down to ``min_lr``."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    share = (step - warmup) / max(1, iterations - warmup)
+    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * share)) / 2
+
+
+def polynomial_schedule(step: int, *, lr: float, iterations: int, power: float = 0.9) -> float:
+    """Learning rate of a step counted from 0: ``lr (1 - step / iterations)^power``."""
+    return float(lr * (1 - step / iterations) ** power)
+
+
+def save_checkpoint(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+    """The state after ``step`` steps, written whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    state = {
+        "step": step,
+        "optimizer": optimizer.state_dict(),
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+    }
+    with part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
+    """Restores modules and optimizer; returns the number of steps done, 0 where there is no checkpoint."""
+    if not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise WeakClipError(
+            f"{path} cannot be resumed from: {error}", f"delete {path.parent} to start the stage from its beginning"
+        ) from error
+
+
+def train(
+    *,
+    title: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    iterations: int,
+    losses_of_step: Callable[[int], dict[str, Tensor]],
+    rates_of_step: Callable[[int], Sequence[float]],
+    names_of_step: Callable[[int], Sequence[str]],
+    folder: Path,
+    checkpoint_every: int,
+    log: StepLog | None = None,
+    log_every: int = 10,
+    validate: Callable[[int], dict[str, float]] | None = None,
+    validate_every: int = 0,
+) -> None:
+    """Runs the steps that are not yet done.
+
+    ``losses_of_step(step)``: named scalar losses, their sum is minimised. ``rates_of_step(step)``: a learning rate per
+    parameter group. ``names_of_step(step)``: the images of the batch, for the error message. ``folder``: where the
+    checkpoint lives. ``validate(step)`` runs after every ``validate_every`` steps and after the last one.
+
+    Raises `WeakClipError` when a loss is not finite, with the step and the names; the last checkpoint is kept.
+    """
+    checkpoint = folder / CHECKPOINT
+    start = load_checkpoint(checkpoint, modules, optimizer)
+    if log is not None:
+        log.resume(start)
+    with Bar(total=iterations, title=title, unit="steps", done=start) as bar:
+        for step in range(start, iterations):
+            rates = rates_of_step(step)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            losses = losses_of_step(step)
+            total = torch.stack(list(losses.values())).sum()
+            values = {name: loss.item() for name, loss in losses.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                raise _not_finite(title, step, values, names_of_step(step), checkpoint)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            done = step + 1
+            if log is not None and (done % log_every == 0 or done == iterations):
+                log.log(done, {**values, "learning_rate": rates[0]})
+            if validate is not None and validate_every and (done % validate_every == 0 or done == iterations):
+                figures = validate(done)
+                if log is not None:
+                    log.log(done, figures)
+            if done % checkpoint_every == 0 and done < iterations:
+                save_checkpoint(checkpoint, done, modules, optimizer)
+            bar.advance(1, note="  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    save_checkpoint(checkpoint, iterations, modules, optimizer)
+
+
+def _not_finite(title: str, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: Path) -> WeakClipError:
+    shown = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+    kept = f"the last checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
+    return WeakClipError(
+        f"{title}: a loss is not finite at step {step} ({shown}); images {', '.join(names)}", f"lower the learning rate; {kept}"
+    )
