@@ -4,11 +4,12 @@ Reads:  ``data/dataset``, ``data/features``.
 Writes: ``data/cam/`` (classifier weights, maps of the present classes, seeds as palette PNGs).
 Params: ``seed``, ``cam``. The encoder is named by the features.
 
-Changing a threshold does not retrain: the classifier is taken from the resume slot.
+Changing a threshold does not retrain: the classifier and its curves are taken from the resume slot.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from stages._cli import run
@@ -54,7 +55,7 @@ def main(
     seeds = slot.folder / "cam" / "seeds"
     seeds.mkdir(parents=True, exist_ok=True)
     (slot.folder / "plots").mkdir(exist_ok=True)
-    figures: dict[str, object] = {}
+    figures: dict[str, dict[str, object]] = {}
     if p.cam.source == "import":
         import_seeds(p, index, seeds)
     else:
@@ -63,11 +64,12 @@ def main(
     figures["seed"] = {**quality, "source": p.cam.source, "scales": p.cam.scales, "flip": p.cam.flip, "crf": False}
     write_metrics(metrics, figures)
     slot.publish("cam", out)
-    slot.publish("plots", plots)
-    slot.close(keep=["state.pt"])
-    say(
-        f"  {' '.join(f'{name} {figures[name]}' for name in figures if name == 'tags')}  seed {quality.get('miou', 'without true masks')}"
-    )
+    # A copy, for the curves stay with the classifier that the next run may find.
+    shutil.copytree(slot.folder / "plots", slot.folder / "curves", dirs_exist_ok=True)
+    slot.publish("curves", plots)
+    slot.close(keep=["state.pt", "plots"])
+    tags = f"  tag mAP {figures['tags']['map']}" if "tags" in figures else ""
+    say(f"{tags}  seed {quality.get('miou', 'without true masks')}")
 
 
 def import_seeds(p: Params, index: Dataset, seeds: Path) -> None:

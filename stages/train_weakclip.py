@@ -7,6 +7,7 @@ Params: ``lr``, ``seed``, ``weakclip``, ``features.scale``, ``features.colour`` 
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,8 @@ def main(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], str(features)
     )
     settings = {"lr": p.lr, "seed": p.seed, **p.weakclip.model_dump(mode="json")}
+    if not store.attributes["crop_views"]:
+        settings |= {"scale": p.features.scale, "colour": p.features.colour}
     code = import_closure(Path(__file__), Path(__file__).parents[1])
     key = fingerprint(stage="train_weakclip", params=settings, inputs=[dataset, features / "index.json", seeds], code=code)
     slot = ResumeSlot.open("train_weakclip", key)
@@ -78,10 +81,9 @@ def main(
         size=p.weakclip.loss_size,
         patch=clip.patch,
     )
-    batches = Prefetcher(make, last=p.weakclip.iterations - 1)
     log = StepLog(slot.folder / "plots")
-    adapt(model, batches, objective(p), schedule(p), validation, folder=slot.folder, log=log)
-    batches.close()
+    with closing(Prefetcher(make, last=p.weakclip.iterations - 1)) as batches:
+        adapt(model, batches, objective(p), schedule(p), validation, seed=p.seed, folder=slot.folder, log=log)
     log.close()
     save_weakclip(slot.folder / "weakclip", model, clip, store, sizes, classes, p.weakclip.variant)
     figures = validation(model)

@@ -1,14 +1,16 @@
 """A scratch copy of the project in a Git and DVC repository of its own, with parameters that a test can afford."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import reusable_executor
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -118,3 +120,40 @@ def project(tmp_path: Path) -> Project:
 def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One scratch copy of the project for all tests of a module, which run in their order."""
     return make_project(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_workers() -> Iterator[None]:
+    """End joblib's worker processes after a test that used any: they stand in the folder of the test they were started by."""
+    yield
+    executor = reusable_executor._executor  # its public getter would make one where there is none
+    if executor is not None:
+        executor.shutdown(wait=True)
+
+
+@pytest.fixture(scope="session")
+def drawn_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a drawn mini dataset, its features, true masks as seeds, and tiny parameters; tests work on copies."""
+    from stages import cache_features, prepare_dataset  # here, for most tests need no torch
+
+    folder = tmp_path_factory.mktemp("drawn")
+    shutil.copyfile(ROOT / "weakclip" / "presets" / "mini.yaml", folder / "params.yaml")
+    change_params(folder / "params.yaml", TINY)
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEAKCLIP_WORKERS", "1")
+        patch.setenv("WEAKCLIP_DEVICE", "cpu")
+        prepare_dataset.main()
+        cache_features.main()
+        shutil.copytree("data/dataset/masks", "data/cam/seeds", ignore=shutil.ignore_patterns("val_*"))
+    return folder
+
+
+@pytest.fixture
+def workspace(drawn_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `drawn_workspace`, in which the test runs."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(drawn_workspace, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WEAKCLIP_WORKERS", "1")
+    monkeypatch.setenv("WEAKCLIP_DEVICE", "cpu")
+    return folder

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.datasets.index import Record
+from weakclip.device import device
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
 from weakclip.features.store import FeatureStore
 from weakclip.masks import read_mask
@@ -22,6 +23,7 @@ from weakclip.network.weakclip import WeakClip
 from weakclip.objective import Objective, crf_pool, losses_of_batch
 from weakclip.prefetch import Prefetcher
 from weakclip.runlog import StepLog
+from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch
 from weakclip.training import cosine_schedule, train
 from weakclip.workers import workers
@@ -74,17 +76,21 @@ def adapt(
     schedule: AdaptationSchedule,
     validation: Validation,
     *,
+    seed: int,
     folder: Path,
     log: StepLog,
 ) -> None:
-    """Trains the model in place; resumes from ``folder``."""
+    """Trains the model in place; resumes from ``folder``. ``seed``: of the dropout."""
+    model.to(device())
     optimizer = torch.optim.AdamW(parameter_groups(model, schedule.weight_decay), lr=schedule.lr)
     names: dict[int, list[str]] = {}
+    target = device()
     with process_pool() as pool:
         run_crf = crf_pool(pool)
 
         def losses(step: int) -> dict[str, Tensor]:
-            batch = make_batch(step)
+            seed_torch(seed, "weakclip dropout", step)
+            batch = make_batch(step).to(target)
             names.clear()
             names[step] = batch.names
             return losses_of_batch(model.train(), batch, objective, run_crf)
@@ -142,10 +148,13 @@ class Validation:
     def _predict(self, model: WeakClip, texts: Tensor, record: Record) -> NDArray[np.uint8]:
         row = self.store.whole_rows(record.image_id)[0]
         view = self.store.view(row)
-        blocks = [torch.from_numpy(tokens[None].astype(np.float32)) for _, tokens in sorted(self.store.read(row).items())]
+        blocks = [
+            torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in sorted(self.store.read(row).items())
+        ]
         logits, _ = model(blocks, view.height // self.store.patch, view.width // self.store.patch, texts)
         present = [0, *record.tags]
         full = functional.interpolate(
             logits[:, present], size=(record.height, record.width), mode="bilinear", align_corners=False
         )
-        return np.asarray(present, np.uint8)[full[0].argmax(dim=0).numpy()]
+        labels: NDArray[np.uint8] = np.asarray(present, np.uint8)[full[0].argmax(dim=0).cpu().numpy()]
+        return labels

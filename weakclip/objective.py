@@ -66,4 +66,5 @@ def crf_targets(probabilities: Tensor, batch: Batch, kernel: CrfKernel, run_crf:
 
 def renormalise(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, S, S) so that every pixel sums to one."""
-    return probabilities / probabilities.sum(axis=0, keepdims=True)
+    total: NDArray[np.float32] = probabilities.sum(axis=0, keepdims=True)
+    return probabilities / total

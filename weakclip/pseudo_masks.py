@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
+from weakclip.device import device
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, fuse_probabilities, limit_to_tags, limit_to_winners
 from weakclip.masks import write_mask
 from weakclip.network.weakclip import WeakClip
+from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.scores import ScoreStore, ScoreWriter
 
@@ -22,11 +26,13 @@ from weakclip.scores import ScoreStore, ScoreWriter
 @torch.inference_mode()
 def predictor(model: WeakClip, encoder: ImageEncoder) -> Predict:
     """Pixels to logits, the text embeddings computed once."""
+    model.to(device())
+    encoder.to(device())
     texts = model.eval().text_encoder()
 
     def predict(images: Tensor) -> Tensor:
         height, width = (side // encoder.patch for side in images.shape[2:])
-        logits, _ = model(encoder(images), height, width, texts)
+        logits: Tensor = model(encoder(images), height, width, texts)[0]
         return logits
 
     return predict
@@ -51,14 +57,17 @@ def write_scores(
     missing = set(writer.missing)
     todo = [record for record in records if record.image_id in missing]
     chunks = [todo[start : start + photos_at_once] for start in range(0, len(todo), photos_at_once)]
-    with Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar, ThreadPoolExecutor(2) as pool:
-        decoded = [pool.submit(lambda chunk: [read_photo(record.photo) for record in chunk], chunk) for chunk in chunks[:2]]
+
+    def read_chunk(number: int) -> list[NDArray[np.uint8]]:
+        return [read_photo(record.photo) for record in chunks[number]]
+
+    with (
+        Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar,
+        closing(Prefetcher(read_chunk, last=len(chunks) - 1)) as decoded,
+    ):
         for number, chunk in enumerate(chunks):
-            photos = decoded[number].result()
-            decoded[number].cancel()
-            if number + 2 < len(chunks):
-                decoded.append(pool.submit(lambda chunk: [read_photo(record.photo) for record in chunk], chunks[number + 2]))
-            for record, probabilities in zip(chunk, fuse_probabilities(predict, photos, num_classes, fusion), strict=True):
+            fused = fuse_probabilities(predict, decoded(number), num_classes, fusion)
+            for record, probabilities in zip(chunk, fused, strict=True):
                 kept = limit_to_tags(probabilities, record.tags) if tag_filter else limit_to_winners(probabilities)
                 writer.write(record.image_id, *kept)
             bar.advance(len(chunk))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,11 @@ class Batch:
     seeds: Tensor
     tags: list[tuple[int, ...]]
     names: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on a device."""
+        tokens = [block.to(device, non_blocking=True) for block in self.tokens]
+        return replace(self, tokens=tokens, seeds=self.seeds.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class OnlineViews:
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
         rendered = [render_photo(photo, view) for photo, (view, _) in zip(photos, chosen, strict=True)]
         with torch.no_grad():
-            return self.encoder(torch.from_numpy(np.stack(rendered)).permute(0, 3, 1, 2))
+            blocks: list[Tensor] = self.encoder(torch.from_numpy(np.stack(rendered)).permute(0, 3, 1, 2))
+        return blocks
 
 
 def batch_maker(

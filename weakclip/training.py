@@ -104,7 +104,7 @@ def train(
             if not all(math.isfinite(value) for value in values.values()):
                 raise _not_finite(title, step, values, names_of_step(step), checkpoint)
             optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             optimizer.step()
             done = step + 1
             if log is not None and (done % log_every == 0 or done == iterations):

@@ -31,7 +31,7 @@ def test_absent_classes_do_not_compete() -> None:
     alone = activation_maps(
         classifier(), [TokenGrid(tokens=torch.cat([mixed, torch.eye(3)[:1]]), height=1, width=2, flip=False)], tags=[1]
     )
-    assert alone[0, 0, 0] == pytest.approx(alone[0, 0, 1], abs=0.01)
+    assert alone[0, 0, 0].item() == pytest.approx(alone[0, 0, 1].item(), abs=0.01)
 
 
 def test_a_mirrored_view_is_mirrored_back() -> None:

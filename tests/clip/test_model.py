@@ -77,14 +77,14 @@ def archive(network: nn.Module, path: Path) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_openai_archives_load(tmp_path: Path, network: nn.Module) -> None:
     clip = load_clip("Tiny-16-quickgelu", str(archive(network, tmp_path / "openai.pt")))
     expected, got = network.state_dict(), clip.network.state_dict()
     assert all(torch.equal(expected[key].half().float(), got[key]) for key in expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_openai_weights_without_quickgelu_are_refused(tmp_path: Path, network: nn.Module) -> None:
     with pytest.raises(WeakClipError, match="need QuickGELU") as caught:
         load_clip("Tiny-16", str(archive(network, tmp_path / "openai.pt")))

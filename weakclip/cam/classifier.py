@@ -19,6 +19,8 @@ class CamClassifier(nn.Module):
     weight decay, so that the classifier starts as CLIP's zero-shot answer.
     """
 
+    texts: Tensor
+
     def __init__(self, texts: Tensor, num_foreground: int, temperature: float) -> None:
         super().__init__()
         self.register_buffer("texts", texts.clone())

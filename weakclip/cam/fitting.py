@@ -44,7 +44,8 @@ class VisualEmbeddings:
     def tokens(self, row: int) -> Tensor:
         """(h w, E) of a row, without the class token."""
         stored = torch.from_numpy(self.store.read(row)[self.last][1:].astype("float32"))
-        return self.projection(stored)
+        projected: Tensor = self.projection(stored)
+        return projected
 
     def grid(self, row: int) -> TokenGrid:
         view = self.store.view(row)

@@ -29,6 +29,9 @@ class ImageEncoder(nn.Module):
     `forward` takes (B, 3, H, W) uint8 RGB, sides multiples of the patch, and returns per block (B, 1 + h w, C) float32.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, clip: Clip, blocks: Sequence[int]) -> None:
         super().__init__()
         if list(blocks) != sorted(set(blocks)) or blocks[0] < 0 or blocks[-1] >= clip.depth:
@@ -57,7 +60,8 @@ class ImageEncoder(nn.Module):
         grid = visual.conv1(images)
         size = (grid.shape[2], grid.shape[3])
         tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), grid.flatten(2).transpose(1, 2)], dim=1)
-        return visual.ln_pre(tokens + resize_positions(visual.positional_embedding, visual.grid_size, size))
+        embedded: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, visual.grid_size, size))
+        return embedded
 
     def forward(self, images: Tensor) -> list[Tensor]:
         tokens = self.embed((images.to(self.mean.device).float() - self.mean) / self.std)

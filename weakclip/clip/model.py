@@ -19,6 +19,7 @@ from weakclip.clip.mini import MEAN, MINI, STD, TEXT, build_mini_clip
 from weakclip.errors import WeakClipError
 from weakclip.weights import load_into, load_weights
 
+RGB = tuple[float, float, float]
 SHIPPED: Final = Path(__file__).parent.parent / "weights"
 
 
@@ -35,8 +36,8 @@ class Clip:
     network: open_clip.CLIP
     tokenizer: open_clip.SimpleTokenizer
     weights_hash: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: RGB
+    std: RGB
 
     @property
     def patch(self) -> int:
@@ -75,23 +76,30 @@ def load_clip(model: str, weights: str) -> Clip:
         network = build_mini_clip()
         state, _ = load_weights(SHIPPED, "mini_clip")
         load_into(network, state, "the mini CLIP")
-        tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)
-        mean, std = MEAN, STD
-    else:
-        network = _load_open_clip(model, weights)
-        tokenizer = open_clip.get_tokenizer(model)
-        mean = tuple(getattr(network.visual, "image_mean", None) or OPENAI_DATASET_MEAN)
-        std = tuple(getattr(network.visual, "image_std", None) or OPENAI_DATASET_STD)
-    network.eval().requires_grad_(False)
-    return Clip(
+        return mini_clip(network)
+    network = _load_open_clip(model, weights)
+    return _frozen(
         model=model,
         weights=weights,
         network=network,
-        tokenizer=tokenizer,
-        weights_hash=hash_tensors(network.state_dict()),
-        mean=mean,
-        std=std,
+        tokenizer=open_clip.get_tokenizer(model),
+        mean=tuple(getattr(network.visual, "image_mean", None) or OPENAI_DATASET_MEAN),
+        std=tuple(getattr(network.visual, "image_std", None) or OPENAI_DATASET_STD),
     )
+
+
+def mini_clip(network: open_clip.CLIP) -> Clip:
+    """A network of `build_mini_clip`, frozen, with its tokenizer and normalisation."""
+    tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)
+    return _frozen(model=MINI, weights=MINI, network=network, tokenizer=tokenizer, mean=MEAN, std=STD)
+
+
+def _frozen(
+    *, model: str, weights: str, network: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, mean: RGB, std: RGB
+) -> Clip:
+    network.eval().requires_grad_(False)
+    digest = hash_tensors(network.state_dict())
+    return Clip(model=model, weights=weights, network=network, tokenizer=tokenizer, weights_hash=digest, mean=mean, std=std)
 
 
 def load_same_clip(model: str, weights: str, weights_hash: str, used_for: str) -> Clip:

@@ -48,6 +48,11 @@ class TextEncoder(nn.Module):
     `forward` returns (T, E), not normalised.
     """
 
+    token_embeddings: Tensor
+    end: Tensor
+    positions: Tensor
+    mask: Tensor
+
     def __init__(self, clip: Clip, phrases: Sequence[str], context_length: int) -> None:
         super().__init__()
         network = clip.network

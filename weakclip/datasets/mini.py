@@ -83,7 +83,7 @@ def polygon(*points: tuple[float, float]) -> Array:
 
 def pick(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
     """A colour of the palette with a little variation."""
-    base = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, 10, 3)
+    base = np.array(palette[int(rng.integers(len(palette)))]) + rng.normal(0, 10, 3)
     red, green, blue = np.clip(base, 0, 255).astype(int).tolist()
     return red, green, blue
 

@@ -18,39 +18,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import Tensor, nn
 
 from weakclip.errors import WeakClipError
+from weakclip.mini_encoder import MiniEncoder
 from weakclip.weights import load_into, load_weights
 
 MINI: Final = "mini"
 WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 MINI_WEIGHTS: Final = "mini_encoder"
 RGB = tuple[float, float, float]
-
-# A photo of 128 px leaves the stem at 32 x 32 cells: cheap, and logits at that size still draw the finest parts. Most of the
-# width and depth is at strides 8 and 16, where a cell comes to see the whole object.
-MINI_STEM: Final = (16, 32)
-MINI_STAGES: Final = (
-    ByoBlockCfg(type="basic", d=1, c=32, s=1),
-    ByoBlockCfg(type="basic", d=2, c=80, s=2),
-    ByoBlockCfg(type="basic", d=2, c=160, s=2),
-)
-
-
-class MiniEncoder(nn.Module):
-    """A residual network of a million parameters in timm's own blocks, with maps at strides 1, 2, 4, 8 and 16."""
-
-    out_channels: Final = (3, MINI_STEM[0], *(stage.c for stage in MINI_STAGES))
-
-    def __init__(self, output_stride: int = 16) -> None:
-        super().__init__()
-        config = ByoModelCfg(blocks=MINI_STAGES, stem_type="3x3", stem_pool="", stem_chs=MINI_STEM)
-        self.model = ByobNet(config, num_classes=0, output_stride=output_stride)
-
-    def forward(self, photos: Tensor) -> list[Tensor]:
-        return [photos, *self.model.forward_intermediates(photos, intermediates_only=True)]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def predict_probabilities(
 
     ``photo``: (H, W, 3) uint8. ``scales``: factors of the photo's size. Returns (K, H, W) float32 that add up to 1.
     """
-    return predict_batch(model, photo[None], scales=scales, flip=flip)[0]
+    probabilities: NDArray[np.float32] = predict_batch(model, photo[None], scales=scales, flip=flip)[0]
+    return probabilities
 
 
 def predict_batch(model: DeepLab, photos: NDArray[np.uint8], *, scales: Sequence[float], flip: bool) -> NDArray[np.float32]:

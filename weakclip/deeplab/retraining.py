@@ -106,7 +106,7 @@ def retrain(
         train(
             title=f"DeepLab on {len(examples):,} photos",
             modules={"deeplab": model},
-            optimizer=torch.optim.AdamW(parameter_groups(model, settings), lr=settings.lr),
+            optimizer=torch.optim.AdamW(parameter_groups(model, settings), lr=settings.lr, fused=True),
             iterations=settings.iterations,
             losses_of_step=losses,
             rates_of_step=rates,
@@ -185,7 +185,9 @@ def loss_of_batch(model: DeepLab, batch: Batch, draw: np.random.Generator) -> Te
     logits = model(photos)
     top, left = draw.integers(LOSS_STRIDE, size=2)
     masks = torch.from_numpy(np.ascontiguousarray(batch.masks[:, top::LOSS_STRIDE, left::LOSS_STRIDE])).to(where)
-    return masked_cross_entropy(enlarge(logits.contiguous(), *masks.shape[1:]), masks.long())
+    if logits.shape[-2:] != masks.shape[1:]:
+        logits = enlarge(logits, *masks.shape[1:])
+    return masked_cross_entropy(logits.contiguous(), masks.long())
 
 
 def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:

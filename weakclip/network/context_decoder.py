@@ -25,7 +25,8 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return heads
 
         seen = functional.scaled_dot_product_attention(
             split(self.query(queries)), split(self.key(memory)), split(self.value(memory))

@@ -12,7 +12,8 @@ from torch.nn import functional
 def score_map(texts: Tensor, tokens: Tensor, height: int, width: int) -> Tensor:
     """Texts (B, T, E) and grid tokens (B, h w, E), any length -> cosines (B, T, h, w)."""
     similarity = functional.normalize(texts, dim=-1) @ functional.normalize(tokens, dim=-1).transpose(1, 2)
-    return similarity.unflatten(-1, (height, width))
+    cosines: Tensor = similarity.unflatten(-1, (height, width))
+    return cosines
 
 
 def merge_background(scores: Tensor, background: int) -> Tensor:

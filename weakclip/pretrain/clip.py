@@ -2,6 +2,7 @@
 
 * Caption loss: sigmoid loss between the class token's embedding and all texts of the batch (whole captions and single
   words); a text is right for every picture whose caption names all that it names (after SigLIP, Zhai et al. 2023).
+* The stem, which turns pixels into tokens, is the mini encoder's up to stride 8, and stays as it is.
 * Token loss: cross entropy of every patch token's softmax over all words with the targets of `weakclip.pretrain.teacher`, a
   small convolutional network taught by the same captions.
 
@@ -24,14 +25,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.clip.mini import MEAN, MINI, STD, TEXT, VISION, build_mini_clip
+from weakclip.clip.model import mini_clip
 from weakclip.clip.prompts import photo_of
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MINI_VERSION, MiniWorld
+from weakclip.mini_encoder import strided_stem
+from weakclip.pretrain.diagnosis import diagnose_mini_clip
+from weakclip.pretrain.encoder import WordMaps
 from weakclip.pretrain.scenes import SceneBank, draw_bank
 from weakclip.pretrain.teacher import load_word_maps, word_targets
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
 from weakclip.training import cosine_schedule, train
-from weakclip.weights import save_weights
+from weakclip.weights import load_into, load_weights, save_weights
 
 WORDS: Final = CLASS_NAMES + BACKGROUND_WORDS
 SIDE: Final = 128
@@ -49,7 +54,7 @@ class ClipRecipe:
     world: int = 1000
     context_probability: float = 0.6
     scenes: int = 12000
-    iterations: int = 1700
+    iterations: int = 650
     canvases: int = 16
     collage_share: float = 0.5
     zoom: tuple[float, float] = (0.7, 1.6)
@@ -60,11 +65,12 @@ class ClipRecipe:
 
 
 class Captioner(nn.Module):
-    """The mini CLIP with the scales and biases of its losses."""
+    """The mini CLIP with the scales and biases of its losses. Its convolutional stem comes trained, and stays as it is."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clip = build_mini_clip()
+        self.stem = self.clip.visual.conv1[:-1].requires_grad_(False)
         self.caption_scale = nn.Parameter(torch.tensor(10.0).log())
         self.caption_bias = nn.Parameter(torch.tensor(-2.0))
         self.token_scale = nn.Parameter(torch.tensor(10.0).log())
@@ -73,6 +79,11 @@ class Captioner(nn.Module):
             self.clip.visual.positional_embedding.copy_(sine_positions(GRID, VISION.width))
             for block in self.clip.visual.transformer.resblocks:
                 look_around(block.attn)
+
+    def train(self, mode: bool = True) -> Captioner:
+        super().train(mode)
+        self.stem.eval()
+        return self
 
     def encode_canvas(self, canvases: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(B, 3, 128, 128) normalised -> unit class-token embeddings (B, E), unit token embeddings (B, N, E), and what the
@@ -190,6 +201,16 @@ def phrase(word: str, draw: np.random.Generator) -> str:
     return (word, article, photo_of(word), f"a picture of {article}")[draw.integers(4)]
 
 
+def word_loss(log_shares: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of tokens (B, N, words) with their targets: half of it counts every token alike, half every word, so
+    that words for small things are learnt as soon as those for grounds."""
+    per_word = -(targets * log_shares).sum(dim=(0, 1))
+    plain = per_word.sum() / targets.shape[:2].numel()
+    cells = targets.sum(dim=(0, 1))
+    seen = cells > 1
+    return 0.5 * plain + 0.5 * (per_word[seen] / cells[seen]).mean()
+
+
 def losses_of_canvases(
     model: Captioner, canvases: Canvases, recipe: ClipRecipe, step: int, tokenizer: open_clip.SimpleTokenizer
 ) -> dict[str, Tensor]:
@@ -206,8 +227,8 @@ def losses_of_canvases(
         targets = take(targets, visible)
     summary, tokens, read = model.encode_canvas(distort(canvases.pixels, draw), visible)
     shares = (model.token_scale.exp() * tokens @ texts[: len(WORDS)].T).log_softmax(dim=-1)
-    token_loss = -(targets * shares).sum(dim=-1).mean()
-    helper_loss = torch.stack([-(targets * logits.log_softmax(dim=-1)).sum(dim=-1).mean() for logits in read]).mean()
+    token_loss = word_loss(shares, targets)
+    helper_loss = torch.stack([word_loss(logits.log_softmax(dim=-1), targets) for logits in read]).mean()
 
     meaning = torch.from_numpy(np.concatenate([np.eye(len(WORDS), dtype=bool), np.stack([said for _, said in sentences])]))
     right = ~((meaning[None] & ~canvases.named[:, None]).any(dim=-1))  # (B, texts): the canvas has all that the text names
@@ -217,15 +238,28 @@ def losses_of_canvases(
 
 
 def pretrain_clip(
-    *, bank: SceneBank, targets: NDArray[np.uint8], recipe: ClipRecipe, folder: Path, out: Path, log: StepLog | None = None
+    *,
+    bank: SceneBank,
+    teacher: WordMaps,
+    recipe: ClipRecipe,
+    folder: Path,
+    out: Path,
+    log: StepLog | None = None,
 ) -> None:
-    """Trains the mini CLIP and writes ``out/mini_clip.safetensors`` (float16) with its card. Resumes from ``folder``."""
+    """Trains the mini CLIP on the scenes of the bank, its tokens by the teacher; resumes from ``folder``.
+
+    Writes ``out/mini_clip.safetensors`` (float16) with its card.
+    """
     seed_torch(recipe.seed, "mini clip")
     model = Captioner()
+    stem = strided_stem(teacher.encoder, VISION.width)[:-1]
+    load_into(model.stem, stem.state_dict(), "the mini encoder")
+    targets = word_targets(teacher, bank)
     tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)
     scales = [model.caption_scale, model.caption_bias, model.token_scale]
-    matrices = [p for p in model.clip.parameters() if p.ndim > 1]
-    vectors = [p for p in model.clip.parameters() if p.ndim <= 1]
+    trained = [p for p in model.clip.parameters() if p.requires_grad]
+    matrices = [p for p in [*trained, *model.helpers.parameters()] if p.ndim > 1]
+    vectors = [p for p in [*trained, *model.helpers.parameters()] if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": recipe.weight_decay},
@@ -258,17 +292,21 @@ def pretrain_clip(
 
 
 def save_mini_clip(model: Captioner, recipe: ClipRecipe, tokenizer: open_clip.SimpleTokenizer, out: Path) -> None:
-    """Stores the network in float16; token rows that no caption uses become zero."""
-    state = {key: value.half() for key, value in model.clip.state_dict().items()}
+    """Stores the network in float16 with its card; rows of tokens that no caption uses become zero."""
+    state = {key: value.half() if value.is_floating_point() else value for key, value in model.clip.state_dict().items()}
     known = torch.zeros(TEXT.vocab_size, dtype=torch.bool)
     sentences = [f"a photo of a {word}, a picture of a {word} on {word} before {word} and {word}" for word in WORDS]
     known[tokenizer(sentences, context_length=TEXT.context_length).unique()] = True
     state["token_embedding.weight"][~known] = 0
-    with torch.no_grad():
-        state["logit_scale"] = model.token_scale.detach().clone()
-    save_weights(
-        out, "mini_clip", state, {"model": MINI, "generator": MINI_VERSION, "recipe": asdict(recipe), "words": list(WORDS)}
-    )
+    state["logit_scale"] = model.token_scale.detach().half()
+    card: dict[str, object] = {
+        "model": MINI,
+        "generator": MINI_VERSION,
+        "recipe": asdict(recipe),
+        "words": list(WORDS),
+        "supervision": "captions, no masks",
+    }
+    save_weights(out, "mini_clip", state, card)
 
 
 def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".resume/pretrain-mini-clip")) -> None:
@@ -277,5 +315,14 @@ def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".
     world = MiniWorld(seed=recipe.world, context_probability=recipe.context_probability)
     bank = draw_bank(world, "pretrain", recipe.scenes)
     folder.mkdir(parents=True, exist_ok=True)
-    pretrain_clip(bank=bank, targets=word_targets(load_word_maps(out), bank), recipe=recipe, folder=folder, out=out)
+    teacher = load_word_maps(out)
+    pretrain_clip(
+        bank=bank, encoder=teacher.encoder, targets=word_targets(teacher, bank), recipe=recipe, folder=folder, out=out
+    )
+    state, card = load_weights(out, "mini_clip")
+    del card["weights_sha256"]
+    network = build_mini_clip()
+    load_into(network, state, "the mini CLIP")
+    figures = diagnose_mini_clip(mini_clip(network), recipe.context_probability)
+    save_weights(out, "mini_clip", state, card | {"development": figures})
     shutil.rmtree(folder)

@@ -1,0 +1,117 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages import train_cam
+from tests.conftest import change_params
+from weakclip.cam import fitting
+from weakclip.datasets.index import read_dataset
+from weakclip.errors import WeakClipError
+from weakclip.masks import IGNORE, read_mask
+from weakclip.scores import ScoreStore
+
+METRICS = Path("data/results/train_cam/metrics.json")
+OUTS = (Path("data/cam"), Path("data/results/train_cam"))
+
+
+@pytest.fixture(autouse=True)
+def without_seeds(workspace: Path) -> None:
+    shutil.rmtree("data/cam")
+
+
+def outs() -> dict[str, bytes]:
+    return {path.as_posix(): path.read_bytes() for folder in OUTS for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def seeds() -> np.ndarray:
+    return np.stack([read_mask(path) for path in sorted(Path("data/cam/seeds").iterdir())])
+
+
+def no_step(*_: object) -> torch.Tensor:
+    raise AssertionError("no step is trained")
+
+
+def test_classifier_maps_seeds_and_figures_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    train_cam.main()
+
+    metrics = json.loads(METRICS.read_text())
+    assert list(metrics) == ["tags", "seed"] and 0 <= metrics["tags"]["map"] <= 100
+    assert list(metrics["seed"]) == ["miou", "split", "n", "source", "scales", "flip", "crf"]
+    assert (metrics["seed"]["split"], metrics["seed"]["n"], metrics["seed"]["source"]) == ("train", 12, "classifier")
+    assert {"cams", "classifier.json", "classifier.safetensors", "seeds"} == {path.name for path in OUTS[0].iterdir()}
+    store = ScoreStore(Path("data/cam/cams"))
+    for record in read_dataset(Path("data/dataset")).training:
+        seed = read_mask(Path(f"data/cam/seeds/{record.image_id}.png"))
+        assert seed.shape == (record.height, record.width) and set(np.unique(seed)) <= {0, *record.tags}
+        assert store.read(record.image_id)[0].tolist() == list(record.tags)
+    assert (OUTS[1] / "plots/metrics/tag_loss.tsv").is_file()
+    printed = f"  tag mAP {metrics['tags']['map']}  seed {metrics['seed']['miou']}"
+    assert printed in capsys.readouterr().out.splitlines()
+
+
+def test_a_changed_threshold_does_not_train_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_cam.main()
+    first, low = outs(), seeds()
+    monkeypatch.setattr(fitting, "tag_loss", no_step)
+    change_params(Path("params.yaml"), {"cam.background_threshold": 0.9, "cam.unsure_margin": 0.05})
+    train_cam.main()
+
+    high = seeds()
+    assert (high != low).any() and (high == IGNORE).any()
+    assert ((high == 0) | (high == low) | (high == IGNORE)).all()
+    same = [name for name in first if not name.startswith("data/cam/seeds") and not name.endswith("metrics.json")]
+    assert {name: outs()[name] for name in same} == {name: first[name] for name in same}
+
+    change_params(Path("params.yaml"), {"cam.background_threshold": 0.5, "cam.unsure_margin": 0.0})
+    train_cam.main()
+    assert outs() == first
+
+
+def test_what_trains_the_classifier_trains_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_cam.main()
+    monkeypatch.setattr(fitting, "tag_loss", no_step)
+    change_params(Path("params.yaml"), {"cam.temperature": 0.2})
+    with pytest.raises(AssertionError, match="no step"):
+        train_cam.main()
+
+
+def test_a_second_run_from_nothing_gives_the_same_bytes() -> None:
+    train_cam.main()
+    first = outs()
+    shutil.rmtree(".resume")
+    train_cam.main()
+    assert outs() == first
+
+
+def test_seeds_are_imported_without_a_classifier(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree("data/dataset/masks", "data/raw/seeds")
+    monkeypatch.setattr(train_cam, "load_same_clip", no_step)
+    change_params(Path("params.yaml"), {"cam.source": "import", "cam.import_folder": "data/raw/seeds"})
+    train_cam.main()
+
+    metrics = json.loads(METRICS.read_text())
+    assert list(metrics) == ["seed"] and metrics["seed"]["miou"] == 100 and metrics["seed"]["source"] == "import"
+    assert [path.name for path in OUTS[0].iterdir()] == ["seeds"] and len(seeds()) == 12
+    assert (OUTS[1] / "plots").is_dir()
+    assert "  seed 100.0" in capsys.readouterr().out.splitlines()
+
+
+def test_an_incomplete_folder_of_seeds_is_refused() -> None:
+    Path("data/raw/seeds").mkdir(parents=True)
+    change_params(Path("params.yaml"), {"cam.source": "import", "cam.import_folder": "data/raw/seeds"})
+    with pytest.raises(WeakClipError, match="missing the seeds of 12 of 12"):
+        train_cam.main()
+    assert not Path("data/cam").exists()
+
+
+def test_features_of_another_encoder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Path("data/features/index.json")
+    content = json.loads(index.read_text())
+    content["attributes"]["weights_hash"] = "0" * 64
+    index.write_text(json.dumps(content))
+    with pytest.raises(WeakClipError, match="data/features was made with other weights of mini"):
+        train_cam.main()

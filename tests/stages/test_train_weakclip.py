@@ -1,0 +1,136 @@
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import _cli, train_weakclip
+from tests.conftest import change_params
+from weakclip.datasets.index import Record, read_dataset
+from weakclip.errors import WeakClipError
+from weakclip.sampling import held_out
+from weakclip.supervision import OnlineViews
+
+METRICS = Path("data/results/train_weakclip/metrics.json")
+OUTS = (Path("data/weakclip"), Path("data/results/train_weakclip"))
+SMALL = {"weakclip.loss_size": 32, "weakclip.decoder_width": 16, "weakclip.channels": 16}
+
+
+@pytest.fixture(autouse=True)
+def small(workspace: Path) -> None:
+    change_params(Path("params.yaml"), SMALL)
+
+
+def outs() -> dict[str, bytes]:
+    return {path.as_posix(): path.read_bytes() for folder in OUTS for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def split() -> tuple[list[Record], list[Record]]:
+    """The training images that are trained on, and those that are held out."""
+    records = read_dataset(Path("data/dataset")).training
+    marked = held_out(len(records), 0.1, 0)
+    return [r for r, m in zip(records, marked, strict=True) if not m], [r for r, m in zip(records, marked, strict=True) if m]
+
+
+def test_weights_card_and_figures_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    train_weakclip.main()
+
+    figures = json.loads(METRICS.read_text())["held_out"]
+    assert list(figures) == ["agreement", "miou", "n"] and figures["n"] == 1
+    # The seeds are the true masks.
+    assert figures["agreement"] == figures["miou"] and 0 <= figures["miou"] <= 100
+    card = json.loads(Path("data/weakclip/weakclip.json").read_text())
+    assert (card["variant"], card["image_size"], card["blocks"]) == ("repaired", 128, [1, 3, 4])
+    names = {"seeding_loss", "boundary_loss", "score_map_loss", "learning_rate", "held_out_agreement", "held_out_miou"}
+    assert {path.stem for path in OUTS[1].rglob("*.tsv")} == names
+    assert f"held out agreement {figures['agreement']}" in capsys.readouterr().out
+    assert not list(Path(".resume/train_weakclip").iterdir())
+
+
+def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_weakclip.main()
+    undisturbed = outs()
+    for path in sorted(Path("data/results/train_weakclip").rglob("*.tsv")) + list(OUTS[0].iterdir()) + [METRICS]:
+        path.unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train_weakclip, "save_weakclip", killed)
+        train_weakclip.main()
+    assert not list(OUTS[0].iterdir()) and not METRICS.exists()
+    train_weakclip.main()
+    assert outs() == undisturbed
+
+
+def test_held_out_images_are_not_trained_on() -> None:
+    trained, kept = split()
+    assert (len(trained), len(kept)) == (11, 1)
+    # In six steps of two images every trained image is seen.
+    change_params(Path("params.yaml"), {"weakclip.iterations": 6, "weakclip.boundary_weight": 0.0})
+    kept[0].photo.write_bytes(b"not an image")
+    train_weakclip.main()
+    trained[5].photo.write_bytes(b"not an image")
+    with pytest.raises(WeakClipError, match=f"{trained[5].image_id}.*is not an image"):
+        train_weakclip.main()
+
+
+def test_nothing_held_out_gives_no_figures() -> None:
+    change_params(Path("params.yaml"), {"weakclip.held_out_share": 0.0, "weakclip.boundary_weight": 0.0})
+    train_weakclip.main()
+    assert json.loads(METRICS.read_text()) == {"held_out": {"n": 0}}
+
+
+def test_views_are_encoded_while_training_where_the_features_hold_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Path("data/features/index.json")
+    content = json.loads(index.read_text())
+    assert content["attributes"]["crop_views"] == 1
+    monkeypatch.setattr(train_weakclip.FeatureStore, "attributes", content["attributes"] | {"crop_views": 0})
+    used: list[OnlineViews] = []
+    keys: list[str] = []
+    choose, fingerprint = OnlineViews.choose, train_weakclip.fingerprint
+
+    def watched(self: OnlineViews, record: Record, draw: np.random.Generator) -> object:
+        used.append(self)
+        return choose(self, record, draw)
+
+    def remembered(**values: object) -> str:
+        keys.append(fingerprint(**values))
+        return keys[-1]
+
+    monkeypatch.setattr(OnlineViews, "choose", watched)
+    monkeypatch.setattr(train_weakclip, "fingerprint", remembered)
+    for changes in ({"weakclip.iterations": 2, "weakclip.boundary_weight": 0.0}, {"features.scale": [0.9, 1.1]}):
+        change_params(Path("params.yaml"), changes)
+        train_weakclip.main()
+    assert [view.scale for view in used] == [(0.6, 1.4)] * 4 + [(0.9, 1.1)] * 4
+    assert keys[0] != keys[1]
+
+
+def test_the_published_variant_is_refused_in_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_params(Path("params.yaml"), {"weakclip.variant": "published"})
+    monkeypatch.setattr(sys, "argv", ["train_weakclip"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            _cli.run(train_weakclip.main)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 1
+    assert problem.startswith("error: ") and "published" in problem
+    assert hint.startswith("hint: ") and "repaired" in hint
+
+
+def test_features_of_another_encoder_are_refused() -> None:
+    index = Path("data/features/index.json")
+    content = json.loads(index.read_text())
+    content["attributes"]["weights_hash"] = "0" * 64
+    index.write_text(json.dumps(content))
+    with pytest.raises(WeakClipError, match="data/features was made with other weights of mini"):
+        train_weakclip.main()

@@ -1,0 +1,182 @@
+"""Training WeakCLIP on a tiny drawn dataset, with its true masks as seeds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from weakclip.adaptation import AdaptationSchedule, Validation, adapt, parameter_groups
+from weakclip.clip.model import load_clip
+from weakclip.crf import CrfKernel
+from weakclip.datasets.index import Dataset, read_dataset
+from weakclip.features.store import FeatureStore
+from weakclip.masks import IGNORE, read_mask, write_mask
+from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
+from weakclip.objective import Objective, losses_of_batch
+from weakclip.prefetch import Prefetcher
+from weakclip.runlog import StepLog
+from weakclip.supervision import Batch, CachedViews, batch_maker
+
+SEEDS = Path("data/cam/seeds")
+SIZES = WeakClipSizes(
+    context_length=2, pyramid_adapter=True, co_attention=True, decoder_width=16, decoder_layers=1, decoder_heads=2, channels=16
+)
+KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=2)
+
+
+@pytest.fixture
+def dataset(workspace: Path) -> Dataset:
+    return read_dataset(Path("data/dataset"))
+
+
+def build(dataset: Dataset) -> WeakClip:
+    torch.manual_seed(0)
+    classes = dataset.classes
+    return build_weakclip(
+        load_clip("mini", "mini"),
+        class_names=classes.names,
+        synonyms=classes.synonyms,
+        background_words=classes.background_words,
+        sizes=SIZES,
+    )
+
+
+def objective(boundary_weight: float) -> Objective:
+    return Objective(boundary_weight=boundary_weight, boundary_kernel=KERNEL, score_map_weight=0.4, score_map_temperature=0.07)
+
+
+def batches(dataset: Dataset) -> Callable[[int], Batch]:
+    views = CachedViews(FeatureStore(Path("data/features")))
+    return batch_maker(dataset.training[:8], views, SEEDS, batch_size=4, seed=0, size=32, patch=8)
+
+
+def validation(dataset: Dataset) -> Validation:
+    return Validation(
+        records=dataset.training[8:],
+        store=FeatureStore(Path("data/features")),
+        seed_folder=SEEDS,
+        num_classes=dataset.classes.num_classes,
+    )
+
+
+def run(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    iterations: int,
+    lr: float = 3e-3,
+    boundary_weight: float = 0.0,
+    stop_at: int | None = None,
+) -> WeakClip:
+    """Trains a fresh network; ``stop_at``: the step at which the process is killed."""
+    model, make = build(dataset), batches(dataset)
+
+    def stopping(step: int) -> Batch:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return make(step)
+
+    schedule = AdaptationSchedule(
+        lr=3e-3, iterations=iterations, warmup=1, weight_decay=1e-4, validate_every=4, checkpoint_every=2
+    )
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    log = StepLog(folder / "plots")
+    prefetcher = Prefetcher(stopping, last=iterations - 1)
+    try:
+        adapt(model, prefetcher, objective(boundary_weight), schedule, validation(dataset), seed=0, folder=folder, log=log)
+    finally:
+        prefetcher.close()
+    log.close()
+    return model.eval()
+
+
+def curves(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.tsv"))}
+
+
+def test_a_few_steps_lower_the_loss(dataset: Dataset) -> None:
+    batch = batches(dataset)(0)
+
+    @torch.no_grad()
+    def loss(model: WeakClip) -> float:
+        return float(sum(losses_of_batch(model.eval(), batch, objective(0.0), lambda tasks: []).values()))
+
+    before = loss(build(dataset))
+    assert loss(run(dataset, Path("run"), iterations=12)) < 0.9 * before
+
+
+def test_a_killed_training_ends_with_the_same_bytes(dataset: Dataset) -> None:
+    whole = run(dataset, Path("whole"), iterations=6, boundary_weight=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, Path("broken"), iterations=6, boundary_weight=1.0, stop_at=5)
+    torch.rand(3)  # the state of torch's generator at the start does not count
+    resumed = run(dataset, Path("broken"), iterations=6, boundary_weight=1.0)
+
+    expected, got = whole.trainable_state(), resumed.trainable_state()
+    assert all(torch.equal(expected[name], got[name]) for name in expected) and expected.keys() == got.keys()
+    assert curves(Path("whole")) == curves(Path("broken"))
+    assert {"boundary_loss.tsv", "held_out_agreement.tsv", "held_out_miou.tsv"} <= curves(Path("whole")).keys()
+
+
+def test_checkpoints_are_without_clip(dataset: Dataset) -> None:
+    run(dataset, Path("run"), iterations=2)
+    stored = torch.load(Path("run/state.pt"), weights_only=True)["modules"]["model"]
+    assert "text_encoder.contexts" in stored
+    assert not any(name.startswith(("text_encoder.transformer", "projection")) for name in stored)
+
+
+class Oracle:
+    """Stands in for a network: logits that say one class everywhere."""
+
+    def __init__(self, index: int, num_classes: int) -> None:
+        self._logits = torch.zeros(1, num_classes, 1, 1)
+        self._logits[:, index] = 5
+
+    def eval(self) -> None:
+        pass
+
+    def text_encoder(self) -> Tensor:
+        return torch.zeros(0)
+
+    def __call__(self, blocks: list[Tensor], height: int, width: int, texts: Tensor) -> tuple[Tensor, Tensor]:
+        assert [block.shape[1] for block in blocks] == [1 + height * width] * len(blocks)
+        return self._logits.expand(-1, -1, 4 * height, 4 * width), self._logits
+
+
+def test_validation_is_in_percent_and_limited_to_the_tags(dataset: Dataset) -> None:
+    measure, num_classes = validation(dataset), dataset.classes.num_classes
+    records = measure.records
+    for number, record in enumerate(records):  # half of all seeds is background, the rest the first tag
+        seed = np.zeros((record.height, record.width), np.uint8)
+        seed[: record.height // 2] = record.tags[0]
+        seed[-1] = IGNORE if number == 0 else 0
+        write_mask(SEEDS / f"{record.image_id}.png", seed)
+    figures = measure(Oracle(0, num_classes))
+
+    seeds = np.concatenate([read_mask(SEEDS / f"{record.image_id}.png").ravel() for record in records])
+    known = seeds[seeds != IGNORE]
+    classes = len(np.unique(known))
+    assert figures["held_out_agreement"] == pytest.approx(100 * (known == 0).mean() / classes, abs=0.01)
+    assert 0 < figures["held_out_miou"] < 100
+    absent = next(index for index in range(1, num_classes) if all(index not in record.tags for record in records[:1]))
+    one = Validation(records=records[:1], store=measure.store, seed_folder=SEEDS, num_classes=num_classes)
+    assert one(Oracle(absent, num_classes)) == one(Oracle(0, num_classes))
+
+
+def test_validation_without_records_or_masks_leaves_figures_out(dataset: Dataset) -> None:
+    measure = validation(dataset)
+    nothing = Validation(records=[], store=measure.store, seed_folder=SEEDS, num_classes=11)
+    assert nothing(Oracle(0, 11)) == {}
+
+
+def test_vectors_and_contexts_do_not_decay(dataset: Dataset) -> None:
+    model = build(dataset)
+    decayed, kept = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert any(parameter is model.text_encoder.contexts for parameter in kept["params"])
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(decayed["params"]) + len(kept["params"]) == len(trained)

@@ -1,0 +1,90 @@
+"""The losses of a batch and what the dense CRF makes of its probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from weakclip.crf import CrfKernel, dense_crf
+from weakclip.objective import CrfTask, Objective, crf_targets, losses_of_batch, renormalise
+from weakclip.supervision import Batch
+
+KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)
+NAMES = ["seeding_loss", "boundary_loss", "score_map_loss"]
+
+
+class TwoMaps(nn.Module):
+    """Stands in for WeakCLIP: logits and a score map that do not depend on the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.logits = nn.Parameter(torch.randn(2, 4, 8, 8))
+
+    def forward(self, tokens: Sequence[Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
+        return self.logits, self.logits[:, :, ::4, ::4].tanh()
+
+
+def run_crf(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
+    return [dense_crf(*task) for task in tasks]
+
+
+def no_crf(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
+    raise AssertionError("the CRF is not asked")
+
+
+def batch() -> Batch:
+    """Two images of 16 x 16: the left half is class 1, or class 2 in the second one, and bright."""
+    seeds = torch.zeros(2, 16, 16, dtype=torch.long)
+    seeds[0, :, :8], seeds[1, :, :8] = 1, 2
+    photos = np.repeat(np.where(seeds.numpy() > 0, 220, 30).astype(np.uint8)[..., None], 3, axis=3)
+    return Batch(tokens=[], height=2, width=2, photos=photos, seeds=seeds, tags=[(1,), (2, 3)], names=["a", "b"])
+
+
+def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objective:
+    return Objective(
+        boundary_weight=boundary_weight,
+        boundary_kernel=KERNEL,
+        score_map_weight=score_map_weight,
+        score_map_temperature=0.1,
+    )
+
+
+def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
+    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), KERNEL, run_crf)
+    assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
+    assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
+    assert target[0, :2].min() > 0
+
+
+def test_crf_targets_follow_the_edges_of_the_photo() -> None:
+    probabilities = torch.full((2, 4, 16, 16), 0.05)
+    probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
+    probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
+    target = crf_targets(probabilities, batch(), KERNEL, run_crf)
+    assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
+
+
+def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
+    model = TwoMaps()
+    once, twice = (
+        losses_of_batch(model, batch(), objective(1.0), run_crf),
+        losses_of_batch(model, batch(), objective(2.0, 0.8), run_crf),
+    )
+    assert list(once) == NAMES
+    assert [twice[name].item() / once[name].item() for name in NAMES] == pytest.approx([1, 2, 2])
+    for name in NAMES:
+        (gradient,) = torch.autograd.grad(once[name], model.logits, retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+def test_boundary_weight_zero_leaves_the_crf_out() -> None:
+    assert list(losses_of_batch(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
+
+
+def test_renormalised_probabilities_sum_to_one() -> None:
+    values = np.array([[[0.1, 0.3]], [[0.3, 0.3]]], np.float32)
+    assert renormalise(values).tolist() == pytest.approx(np.array([[[0.25, 0.5]], [[0.75, 0.5]]]))
