@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from weakclip.deeplab import encoders
-from weakclip.deeplab.encoders import MiniEncoder, build_encoder, load_file_into, weights_file, weights_source
+from weakclip.deeplab.encoders import build_encoder, load_file_into, weights_file, weights_source
 from weakclip.errors import WeakClipError
+from weakclip.mini_encoder import MiniEncoder
 from weakclip.weights import save_weights
 
 

@@ -17,7 +17,7 @@ def model() -> DeepLab:
     torch.manual_seed(0)
     network = build_deeplab(network="deeplabv3plus", encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
     with torch.no_grad():
-        network.classifier.weight.mul_(30)
+        network.head.coarse.weight.mul_(30)
     return network.eval()
 
 

@@ -7,7 +7,8 @@ import torch
 
 from weakclip.datasets.mini import MiniWorld
 from weakclip.deeplab import encoders
-from weakclip.deeplab.encoders import MiniEncoder, build_encoder
+from weakclip.deeplab.encoders import build_encoder
+from weakclip.mini_encoder import MiniEncoder
 from weakclip.pretrain import encoder
 from weakclip.pretrain.encoder import (
     WORDS,

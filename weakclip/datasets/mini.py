@@ -350,16 +350,23 @@ def paint_parts(parts: Sequence[Part], colours: ImageDraw.ImageDraw, labels: Ima
         labels.polygon(corners, fill=label)
 
 
+CLEAR: Final[dict[str, tuple[float, float]]] = {"fade": (0.0, 0.0), "cast": (1.0, 1.0)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MiniWorld:
     """The scenes of one seed.
 
-    ``context_probability``: share of boats on water and trains on rails. ``side``: picture side in pixels.
+    ``side``: of a picture in pixels. ``context_probability``: share of boats on water and trains on rails.
+    ``fade``: range of the share of colour that the camera loses. ``cast``: range of its gain in each channel. The networks that
+    come with the project have learnt from pictures of a better camera (`CLEAR`), as CLIP has from other photos than yours.
     """
 
     seed: int
     side: int = 128
     context_probability: float = 0.88
+    fade: tuple[float, float] = (0.25, 0.8)
+    cast: tuple[float, float] = (0.65, 1.3)
 
     def scene(self, stream: str, index: int) -> Scene:
         """Scene ``index`` of a stream (``train``, ``val``, ``pretrain``...): same arguments, same pixels."""
@@ -426,12 +433,15 @@ class MiniWorld:
         return FLOORS[rng.choice(len(FLOORS), p=weights / weights.sum())]
 
     def _expose(self, rng: np.random.Generator, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Light that changes across the picture, fine texture and sensor noise."""
+        """Light that changes across the picture, fine texture, the camera's colours and its noise."""
         height, width, _ = image.shape
         light = 1 + 0.12 * smooth_noise(rng, height, width, 48)[..., None] + rng.normal(0, 0.06)
         texture = 7 * smooth_noise(rng, height, width, 3)[..., None]
         noise = rng.uniform(3, 9) * rng.standard_normal(image.shape, dtype=np.float32)
-        return np.clip(image * light + texture + noise, 0, 255).astype(np.uint8)
+        lit = (image * light + texture) * rng.uniform(*self.cast, 3)
+        lost = rng.uniform(*self.fade)
+        seen = (1 - lost) * lit + lost * lit.mean(axis=2, keepdims=True)
+        return np.clip(seen + noise, 0, 255).astype(np.uint8)
 
 
 def join_words(words: Sequence[str]) -> str:

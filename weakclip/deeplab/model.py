@@ -5,6 +5,7 @@ The mini network goes one step further, to stride 2: in photos of 128 px, legs a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -33,7 +34,7 @@ class DeepLab(nn.Module):
         *,
         encoder: nn.Module,
         decoder: nn.Module,
-        classifier: nn.Module,
+        head: nn.Module,
         output_stride: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
@@ -41,7 +42,7 @@ class DeepLab(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.classifier = classifier
+        self.head = head
         self.output_stride = output_stride
         self.card: dict[str, object] = {}
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -59,25 +60,46 @@ class DeepLab(nn.Module):
         if height % self.output_stride or width % self.output_stride:
             raise ValueError(f"sides must be multiples of {self.output_stride}, got {height} x {width}")
         inputs = ((photos - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.classifier(self.decoder(self.encoder(inputs)))
+        features = self.encoder(inputs)
+        logits: Tensor = self.head(self.decoder(features), features)
         return logits
 
 
-class FineDecoder(nn.Module):
-    """A DeepLabV3+ decoder and one more step, with the encoder's maps of stride 2; gives (B, channels, H / 2, W / 2)."""
+class CoarseHead(nn.Module):
+    """A linear classifier on the decoder's maps: (B, channels, h, w) -> logits (B, K, h, w)."""
 
-    def __init__(self, coarse: nn.Module, *, coarse_channels: int, fine_channels: int, channels: int) -> None:
+    def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.coarse = coarse
-        self.narrow = nn.Sequential(nn.Conv2d(coarse_channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
-        self.fuse = nn.Sequential(
-            nn.Conv2d(channels + fine_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-        )
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
+    def forward(self, decoded: Tensor, features: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(decoded)
+        return logits
+
+
+class FineHead(nn.Module):
+    """A linear classifier whose enlarged logits are corrected by what the encoder saw at stride 2.
+
+    Gives (B, K, H / 2, W / 2). The correction starts at zero, so training begins with a plain DeepLabV3+.
+    """
+
+    def __init__(self, channels: int, fine_channels: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.coarse = nn.Conv2d(channels, num_classes + width, 1)
+        self.fuse = nn.Sequential(
+            nn.Conv2d(width + fine_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        self.correction = nn.Conv2d(width, num_classes, 1)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
+
+    def forward(self, decoded: Tensor, features: Sequence[Tensor]) -> Tensor:
         fine = features[1]
-        maps: Tensor = self.fuse(torch.cat([enlarge(self.narrow(self.coarse(features)), *fine.shape[-2:]), fine], dim=1))
-        return maps
+        coarse = enlarge(self.coarse(decoded), *fine.shape[-2:])
+        logits, context = coarse[:, : self.num_classes], coarse[:, self.num_classes :]
+        corrected: Tensor = logits + self.correction(self.fuse(torch.cat([context, fine], dim=1)))
+        return corrected
 
 
 def enlarge(logits: Tensor, height: int, width: int) -> Tensor:
@@ -97,7 +119,7 @@ def build_deeplab(*, network: str, encoder: str, encoder_weights: str, num_class
     body = build_encoder(encoder, encoder_weights, output_stride)
     mini = encoder == MINI
     channels = 64 if mini else 256
-    decoder: nn.Module = DeepLabV3PlusDecoder(
+    decoder = DeepLabV3PlusDecoder(
         encoder_channels=body.channels,
         encoder_depth=len(body.channels) - 1,
         out_channels=channels,
@@ -106,13 +128,11 @@ def build_deeplab(*, network: str, encoder: str, encoder_weights: str, num_class
         aspp_separable=not mini,
         aspp_dropout=0.1 if mini else 0.5,
     )
-    if mini:
-        decoder = FineDecoder(decoder, coarse_channels=channels, fine_channels=body.channels[1], channels=16)
-        channels = 16
+    head = FineHead(channels, body.channels[1], num_classes, width=16) if mini else CoarseHead(channels, num_classes)
     model = DeepLab(
         encoder=body.network,
         decoder=decoder,
-        classifier=nn.Conv2d(channels, num_classes, 1),
+        head=head,
         output_stride=output_stride,
         mean=body.mean,
         std=body.std,

@@ -143,7 +143,7 @@ def card(settings: Retraining, model: DeepLab, classes: ClassList, seed: int, ph
 
 
 def parameter_groups(model: DeepLab, settings: Retraining) -> list[dict[str, object]]:
-    """Matrices and vectors of decoder and classifier, then those of the encoder; norms and biases do not decay."""
+    """Matrices and vectors of decoder and head, then those of the encoder; norms and biases do not decay."""
     inner = list(model.encoder.parameters())
     known = {id(parameter) for parameter in inner}
     outer = [parameter for parameter in model.parameters() if id(parameter) not in known]
