@@ -40,7 +40,7 @@ def main(
     params: Path = Path("params.yaml"),
     dataset: Path = Path("data/dataset"),
     deeplab: Path = Path("data/deeplab"),
-    seeds: Path = Path("data/cam/seeds"),
+    seeds: Path = Path("data/cam/labels"),
     pseudo: Path = Path("data/masks/pseudo"),
     refined: Path = Path("data/masks/refined"),
     results: Path = Path("data/results"),

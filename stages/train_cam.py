@@ -1,7 +1,8 @@
 """Train the classifier on image-level tags and turn its class activation maps into seeds.
 
 Reads:  ``data/dataset``, ``data/features``.
-Writes: ``data/cam/`` (classifier weights, maps of the present classes, seeds as palette PNGs).
+Writes: ``data/cam/``: classifier weights, maps of the present classes, and as palette PNGs labels (every pixel decided at the
+threshold; `seed.miou` is theirs) and seeds (the same with 255 near the threshold; what WeakCLIP learns from).
 Params: ``seed``, ``cam``. The encoder is named by the features.
 
 Changing a threshold does not retrain: the classifier and its curves are taken from the resume slot.
@@ -52,15 +53,16 @@ def main(
         stage="train_cam", params={"seed": p.seed, **training}, inputs=[dataset, features / "index.json"], code=code
     )
     slot = ResumeSlot.open("train_cam", key)
-    seeds = slot.folder / "cam" / "seeds"
-    seeds.mkdir(parents=True, exist_ok=True)
+    cam = slot.folder / "cam"
+    for folder in (cam / "seeds", cam / "labels"):
+        folder.mkdir(parents=True, exist_ok=True)
     (slot.folder / "plots").mkdir(exist_ok=True)
     figures: dict[str, dict[str, object]] = {}
     if p.cam.source == "import":
-        import_seeds(p, index, seeds)
+        import_seeds(p, index, cam)
     else:
-        figures["tags"] = {"map": classify(p, index, FeatureStore(features), slot.folder, seeds)}
-    quality = mask_quality(index.training, seeds, index.classes.num_classes, workers())
+        figures["tags"] = {"map": classify(p, index, FeatureStore(features), slot.folder)}
+    quality = mask_quality(index.training, cam / "labels", index.classes.num_classes, workers())
     figures["seed"] = {**quality, "source": p.cam.source, "scales": p.cam.scales, "flip": p.cam.flip, "crf": False}
     write_metrics(metrics, figures)
     slot.publish("cam", out)
@@ -72,16 +74,17 @@ def main(
     say(f"{tags}  seed {quality.get('miou', 'without true masks')}")
 
 
-def import_seeds(p: Params, index: Dataset, seeds: Path) -> None:
+def import_seeds(p: Params, index: Dataset, cam: Path) -> None:
     """Seeds of another method, at photo size."""
     folder = Path(p.cam.import_folder)
     check_folder(folder, index.training)
     for record in track(index.training, total=len(index.training), title="importing seeds"):
-        seed = imported_seed(record, folder, index.classes.num_classes, p.cam.background_threshold, p.cam.unsure_margin)
-        write_mask(seeds / f"{record.image_id}.png", seed)
+        for name, margin in (("labels", 0.0), ("seeds", p.cam.unsure_margin)):
+            seed = imported_seed(record, folder, index.classes.num_classes, p.cam.background_threshold, margin)
+            write_mask(cam / name / f"{record.image_id}.png", seed)
 
 
-def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path, seeds: Path) -> float:
+def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> float:
     """Trains the classifier, writes weights, maps and seeds into the folder; returns the tag mAP in percent."""
     clip = load_same_clip(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], "data/features"
@@ -107,9 +110,9 @@ def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path, seeds
         if record.image_id in todo:
             writer.write(record.image_id, record.tags, maps.numpy())
         full = resize_maps(maps.numpy(), record.height, record.width)
-        write_mask(
-            seeds / f"{record.image_id}.png", make_seed(full, record.tags, p.cam.background_threshold, p.cam.unsure_margin)
-        )
+        for name, margin in (("labels", 0.0), ("seeds", p.cam.unsure_margin)):
+            seed = make_seed(full, record.tags, p.cam.background_threshold, margin)
+            write_mask(folder / "cam" / name / f"{record.image_id}.png", seed)
     writer.finish()
     return round(100 * tag_precision(classifier, embeddings, index.training), 2)
 

@@ -94,7 +94,7 @@ def test_photos_and_masks_are_those_of_the_scenes(tmp_path: Path) -> None:
     photo = read_photo(tmp_path / "images" / "val_00001.jpg")
     assert photo.shape == (record.height, record.width, 3) == scene.image.shape
     encoded = BytesIO()
-    Image.fromarray(scene.image).save(encoded, format="JPEG", quality=88)
+    Image.fromarray(scene.image).save(encoded, format="JPEG", quality=95, subsampling=0)
     np.testing.assert_array_equal(photo, np.asarray(Image.open(encoded)))
     np.testing.assert_array_equal(read_mask(tmp_path / "masks" / "val_00001.png"), scene.mask)
     assert [CLASS_NAMES[tag - 1] for tag in record.tags] == list(scene.tags)

@@ -40,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_project(*, labelled: str) -> None:
     """Three training and two val photos of a bright dog; ``labelled``: the splits that have true masks."""
-    folders = {kind: Path(f"data/{kind}") for kind in ("cam/seeds", "masks/pseudo", "masks/refined", "raw", "deeplab")}
+    folders = {kind: Path(f"data/{kind}") for kind in ("cam/labels", "masks/pseudo", "masks/refined", "raw", "deeplab")}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     records = []

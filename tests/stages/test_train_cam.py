@@ -21,6 +21,7 @@ OUTS = (Path("data/cam"), Path("data/results/train_cam"))
 @pytest.fixture(autouse=True)
 def without_seeds(workspace: Path) -> None:
     shutil.rmtree("data/cam")
+    change_params(Path("params.yaml"), {"cam.background_threshold": 0.5, "cam.unsure_margin": 0.0})
 
 
 def outs() -> dict[str, bytes]:
@@ -42,7 +43,7 @@ def test_classifier_maps_seeds_and_figures_are_written(capsys: pytest.CaptureFix
     assert list(metrics) == ["tags", "seed"] and 0 <= metrics["tags"]["map"] <= 100
     assert list(metrics["seed"]) == ["miou", "split", "n", "source", "scales", "flip", "crf"]
     assert (metrics["seed"]["split"], metrics["seed"]["n"], metrics["seed"]["source"]) == ("train", 12, "classifier")
-    assert {"cams", "classifier.json", "classifier.safetensors", "seeds"} == {path.name for path in OUTS[0].iterdir()}
+    assert {"cams", "classifier.json", "classifier.safetensors", "labels", "seeds"} == {path.name for path in OUTS[0].iterdir()}
     store = ScoreStore(Path("data/cam/cams"))
     for record in read_dataset(Path("data/dataset")).training:
         seed = read_mask(Path(f"data/cam/seeds/{record.image_id}.png"))
@@ -63,7 +64,8 @@ def test_a_changed_threshold_does_not_train_again(monkeypatch: pytest.MonkeyPatc
     high = seeds()
     assert (high != low).any() and (high == IGNORE).any()
     assert ((high == 0) | (high == low) | (high == IGNORE)).all()
-    same = [name for name in first if not name.startswith("data/cam/seeds") and not name.endswith("metrics.json")]
+    thresholded = ("data/cam/seeds", "data/cam/labels")
+    same = [name for name in first if not name.startswith(thresholded) and not name.endswith("metrics.json")]
     assert {name: outs()[name] for name in same} == {name: first[name] for name in same}
 
     change_params(Path("params.yaml"), {"cam.background_threshold": 0.5, "cam.unsure_margin": 0.0})
@@ -95,7 +97,7 @@ def test_seeds_are_imported_without_a_classifier(monkeypatch: pytest.MonkeyPatch
 
     metrics = json.loads(METRICS.read_text())
     assert list(metrics) == ["seed"] and metrics["seed"]["miou"] == 100 and metrics["seed"]["source"] == "import"
-    assert [path.name for path in OUTS[0].iterdir()] == ["seeds"] and len(seeds()) == 12
+    assert {path.name for path in OUTS[0].iterdir()} == {"labels", "seeds"} and len(seeds()) == 12
     assert (OUTS[1] / "plots").is_dir()
     assert "  seed 100.0" in capsys.readouterr().out.splitlines()
 

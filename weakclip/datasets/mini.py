@@ -350,16 +350,13 @@ def paint_parts(parts: Sequence[Part], colours: ImageDraw.ImageDraw, labels: Ima
         labels.polygon(corners, fill=label)
 
 
-CLEAR: Final[dict[str, tuple[float, float]]] = {"fade": (0.0, 0.0), "cast": (1.0, 1.0)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class MiniWorld:
     """The scenes of one seed.
 
     ``side``: of a picture in pixels. ``context_probability``: share of boats on water and trains on rails.
     ``fade``: range of the share of colour that the camera loses. ``cast``: range of its gain in each channel. The networks that
-    come with the project have learnt from pictures of a better camera (`CLEAR`), as CLIP has from other photos than yours.
+    come with the project have learnt from a better camera (`clear_world`), as CLIP has from other photos than yours.
     """
 
     seed: int
@@ -441,7 +438,13 @@ class MiniWorld:
         lit = (image * light + texture) * rng.uniform(*self.cast, 3)
         lost = rng.uniform(*self.fade)
         seen = (1 - lost) * lit + lost * lit.mean(axis=2, keepdims=True)
-        return np.clip(seen + noise, 0, 255).astype(np.uint8)
+        exposed: NDArray[np.uint8] = np.clip(seen + noise, 0, 255).astype(np.uint8)
+        return exposed
+
+
+def clear_world(seed: int, context_probability: float) -> MiniWorld:
+    """A world seen by a camera that keeps all colours: what the networks that come with the project learn from."""
+    return MiniWorld(seed=seed, context_probability=context_probability, fade=(0.0, 0.0), cast=(1.0, 1.0))
 
 
 def join_words(words: Sequence[str]) -> str:

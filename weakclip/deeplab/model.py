@@ -91,8 +91,8 @@ class FineHead(nn.Module):
             nn.Conv2d(width + fine_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
         self.correction = nn.Conv2d(width, num_classes, 1)
-        nn.init.zeros_(self.correction.weight)
-        nn.init.zeros_(self.correction.bias)
+        for parameter in self.correction.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, decoded: Tensor, features: Sequence[Tensor]) -> Tensor:
         fine = features[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor, nn
 
 from weakclip.clip.image_encoder import VisualProjection
@@ -100,7 +101,7 @@ def build_weakclip(
         decoder = ContextDecoder(clip.embedding, sizes.decoder_width, sizes.decoder_layers, sizes.decoder_heads)
         co_attention = CoAttention(decoder, clip.embedding)
     pyramid = (PyramidAdapter if sizes.pyramid_adapter else PlainPyramid)(clip.width, sizes.channels)
-    return WeakClip(
+    model = WeakClip(
         text_encoder=TextEncoder(clip, phrases, sizes.context_length),
         projection=VisualProjection(clip),
         co_attention=co_attention,
@@ -109,6 +110,9 @@ def build_weakclip(
         head=DecodeHead(sizes.channels, num_classes),
         background=len(background),
     )
+    for part in (model.pyramid, model.neck, model.head):
+        part.to(memory_format=torch.channels_last)  # token maps come so; a quarter of the step's time on a CPU
+    return model
 
 
 def load_trainable(model: WeakClip, state: dict[str, Tensor], source: str) -> None:

@@ -27,7 +27,7 @@ from torch.nn import functional
 from weakclip.clip.mini import MEAN, MINI, STD, TEXT, VISION, build_mini_clip
 from weakclip.clip.model import mini_clip
 from weakclip.clip.prompts import photo_of
-from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, CLEAR, MINI_VERSION, MiniWorld
+from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MINI_VERSION, clear_world
 from weakclip.mini_encoder import strided_stem
 from weakclip.pretrain.diagnosis import diagnose_mini_clip
 from weakclip.pretrain.encoder import WordMaps
@@ -312,13 +312,10 @@ def save_mini_clip(model: Captioner, recipe: ClipRecipe, tokenizer: open_clip.Si
 def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".resume/pretrain-mini-clip")) -> None:
     """The command `weakclip pretrain-mini clip`: word targets from the mini encoder in ``out``, then the training."""
     recipe = ClipRecipe(seed=seed) if iterations is None else ClipRecipe(seed=seed, iterations=iterations)
-    world = MiniWorld(seed=recipe.world, context_probability=recipe.context_probability, **CLEAR)
+    world = clear_world(recipe.world, recipe.context_probability)
     bank = draw_bank(world, "pretrain", recipe.scenes)
     folder.mkdir(parents=True, exist_ok=True)
-    teacher = load_word_maps(out)
-    pretrain_clip(
-        bank=bank, encoder=teacher.encoder, targets=word_targets(teacher, bank), recipe=recipe, folder=folder, out=out
-    )
+    pretrain_clip(bank=bank, teacher=load_word_maps(out), recipe=recipe, folder=folder, out=out)
     state, card = load_weights(out, "mini_clip")
     del card["weights_sha256"]
     network = build_mini_clip()

@@ -16,7 +16,7 @@ from weakclip.clip.image_encoder import ImageEncoder, VisualProjection
 from weakclip.clip.model import Clip
 from weakclip.clip.prompts import photo_of
 from weakclip.clip.text_encoder import encode_texts
-from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, CLEAR, MiniWorld, Scene
+from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld, Scene, clear_world
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
 
 DEVELOPMENT_WORLD = 77
@@ -54,7 +54,7 @@ def diagnose(clip: Clip, scenes: Sequence[Scene]) -> dict[str, float]:
 def diagnose_mini_clip(clip: Clip, context_probability: float) -> dict[str, object]:
     """Figures on the development world as the pipeline draws it, and as clear and with contexts as loose as in pretraining."""
     worlds = {"pipeline": MiniWorld(seed=DEVELOPMENT_WORLD)}
-    worlds["as_pretrained"] = MiniWorld(seed=DEVELOPMENT_WORLD, context_probability=context_probability, **CLEAR)
+    worlds["as_pretrained"] = clear_world(DEVELOPMENT_WORLD, context_probability)
     figures: dict[str, object] = {"world": DEVELOPMENT_WORLD, "n": IMAGES}
     for name, world in worlds.items():
         figures[name] = diagnose(clip, [world.scene("card", index) for index in range(IMAGES)])

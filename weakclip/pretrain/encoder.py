@@ -23,7 +23,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, CLEAR, MINI_VERSION, MiniWorld
+from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MINI_VERSION, clear_world
 from weakclip.deeplab.augmentation import distort_colour
 from weakclip.deeplab.encoders import MINI_WEIGHTS
 from weakclip.mini_encoder import MiniEncoder
@@ -169,7 +169,7 @@ def pretrain_encoder(*, recipe: EncoderRecipe, folder: Path, out: Path, log: Ste
     """
     seed_torch(recipe.seed, "mini encoder")
     model = WordMaps()
-    world = MiniWorld(seed=recipe.world, context_probability=recipe.context_probability, **CLEAR)
+    world = clear_world(recipe.world, recipe.context_probability)
     bank, unseen = (draw_bank(world, stream, n) for stream, n in (("pretrain", recipe.scenes), ("held out", recipe.held_out)))
     named = named_words(bank)
     optimizer = torch.optim.AdamW(
