@@ -1,8 +1,8 @@
 """Pretraining of the mini segmentation encoder on the captions of generated scenes; masks are never seen.
 
 It stands in for ImageNet weights. A caption names everything in its picture, so every cell of the encoder's maps must be one
-of the named words (token loss), and every named word must have some cells (presence loss): see
-`weakclip.pretrain.partial_labels`), over a classifier on the maps of strides 4, 8 and 16 that is thrown away.
+of the named words (token loss), and every named word must have some cells (presence loss; see
+`weakclip.pretrain.partial_labels`), over a classifier on the maps of strides 4, 8 and 16, which is stored apart.
 
 The first part of the run sees whole pictures at half size, which teaches words four times as fast. The second part sees
 canvases of full size, every other one a collage of four half-size pictures whose cells answer to their own captions.
