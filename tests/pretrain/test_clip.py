@@ -9,18 +9,8 @@ import torch
 
 from weakclip.clip.mini import TEXT
 from weakclip.datasets.mini import CLASS_NAMES, MiniWorld
-from weakclip.pretrain.clip import (
-    GRID,
-    WORDS,
-    Captioner,
-    ClipRecipe,
-    compose,
-    look_around,
-    pretrain_clip,
-    take,
-    tile,
-    word_loss,
-)
+from weakclip.pretrain.canvases import GRID, WORDS, ClipRecipe, compose, tile
+from weakclip.pretrain.clip import Captioner, look_around, pretrain_clip, take, word_loss
 from weakclip.pretrain.diagnosis import diagnose
 from weakclip.pretrain.encoder import WordMaps
 from weakclip.pretrain.scenes import SceneBank, draw_bank
