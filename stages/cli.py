@@ -27,7 +27,7 @@ def program() -> None:
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="mini, folder, folder-mini or voc12")],
+    name: Annotated[str, typer.Argument(help="mini, folder, folder-openai or voc12")],
     root: Annotated[Path | None, typer.Option(help="folder of the photos, to be linked as data/raw/photos")] = None,
 ) -> None:
     """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak."""
@@ -40,6 +40,9 @@ def preset(
         say(f"the former {PARAMS} is now {backup}")
     PARAMS.write_text(text, encoding="utf-8", newline="\n")
     say(f"{PARAMS} is the preset {name}; `dvc repro` runs it")
+    if name == "folder":
+        say("it rehearses with the small networks of this project, which have never seen a photo: expect poor masks;")
+        say("for real ones, `weakclip preset folder-openai` (downloads CLIP; meant for a GPU)")
 
 
 @app.command("upper-bound")

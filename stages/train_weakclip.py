@@ -80,6 +80,7 @@ def main(
         seed=p.seed,
         size=p.weakclip.loss_size,
         patch=clip.patch,
+        crop=p.weakclip.token_crop,
     )
     log = StepLog(slot.folder / "plots")
     with closing(Prefetcher(make, last=p.weakclip.iterations - 1)) as batches:

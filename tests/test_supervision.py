@@ -53,7 +53,7 @@ def records(tmp_path: Path) -> list[Record]:
     return made
 
 
-def make(records: list[Record], folder: Path, kind: str, step: int, colour: float = 0.0) -> Batch:
+def make(records: list[Record], folder: Path, kind: str, step: int, colour: float = 0.0, crop: float = 1.0) -> Batch:
     views: CachedViews | OnlineViews
     if kind == "cached":
         recipe = ViewRecipe(
@@ -64,7 +64,7 @@ def make(records: list[Record], folder: Path, kind: str, step: int, colour: floa
         views = CachedViews(FeatureStore(folder / "features"))
     else:
         views = OnlineViews(encoder=MeanColours(), scale=SCALE, colour=colour, image_size=SIZE)
-    return batch_maker(records, views, folder / "seeds", batch_size=3, seed=0, size=SIZE, patch=PATCH)(step)
+    return batch_maker(records, views, folder / "seeds", batch_size=3, seed=0, size=SIZE, patch=PATCH, crop=crop)(step)
 
 
 def padded(seeds: Tensor) -> NDArray[np.bool_]:
@@ -72,12 +72,16 @@ def padded(seeds: Tensor) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("kind", ["cached", "online"])
+@pytest.mark.parametrize("crop", [1.0, 0.75])
 @pytest.mark.parametrize("step", range(4))
-def test_photo_seed_and_tokens_show_the_same_window(records: list[Record], tmp_path: Path, kind: str, step: int) -> None:
-    made = make(records, tmp_path, kind, step)
+def test_photo_seed_and_tokens_show_the_same_window(
+    records: list[Record], tmp_path: Path, kind: str, crop: float, step: int
+) -> None:
+    made = make(records, tmp_path, kind, step, crop=crop)
 
-    assert made.photos.shape == (3, SIZE, SIZE, 3) and made.seeds.shape == (3, SIZE, SIZE)
-    assert sorted(made.names) == ["0", "1", "2"] and (made.height, made.width) == (4, 4)
+    side = int(crop * SIZE)
+    assert made.photos.shape == (3, side, side, 3) and made.seeds.shape == (3, side, side)
+    assert sorted(made.names) == ["0", "1", "2"] and (made.height, made.width) == (side // PATCH, side // PATCH)
     inside = ~padded(made.seeds)
     assert 0.2 < inside.mean() <= 1
     distance = np.abs(made.photos[:, :, :, None].astype(int) - COLOURS.astype(int)).sum(axis=-1)
@@ -109,6 +113,17 @@ def test_a_step_is_the_same_whenever_it_is_made(records: list[Record], tmp_path:
     first, again, other = (make(records, tmp_path, "online", step) for step in (5, 5, 6))
     assert torch.equal(first.seeds, again.seeds) and torch.equal(first.tokens[0], again.tokens[0])
     assert not torch.equal(first.seeds, other.seeds)
+
+
+def test_windows_on_the_token_grid_reach_every_corner(records: list[Record], tmp_path: Path) -> None:
+    whole = [make(records, tmp_path, "online", step) for step in range(12)]
+    windows = [make(records, tmp_path, "online", step, crop=0.25) for step in range(12)]
+    places = set()
+    for view, window in zip(whole, windows, strict=True):
+        assert torch.equal(view.tokens[0][:, 0], window.tokens[0][:, 0])  # the class token knows the whole view
+        same = (view.tokens[0][:, 1:] == window.tokens[0][:, 1:]).all(dim=2)
+        places |= {int(place) for place in same.nonzero()[:, 1]}
+    assert places >= {0, 3, 12, 15}
 
 
 def test_a_view_is_shrunk_in_the_photos_own_colours() -> None:

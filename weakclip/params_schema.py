@@ -159,7 +159,9 @@ class WeakClipParams(Section):
     boundary_crf: BoundaryCrfParams
     """Dense CRF of the boundary loss."""
     loss_size: Annotated[int, Field(ge=8)]
-    """Side of the maps that the losses are computed on, pixels."""
+    """Side of the maps that the losses are computed on, pixels, for a whole view."""
+    token_crop: Annotated[float, Field(gt=0, le=1)]
+    """Side of a random window on the token grid of a view, as a share of its side; 1 takes the view whole."""
     held_out_share: Annotated[float, Field(ge=0, lt=1)]
     """Share of the training images kept aside to measure agreement with their seeds, 0..1."""
     validate_every: Count

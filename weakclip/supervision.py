@@ -14,7 +14,7 @@ from torch import Tensor
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
 from weakclip.features.store import FeatureStore
-from weakclip.features.views import View, crop_views, render_map, render_photo
+from weakclip.features.views import View, crop_views, part_of_view, render_map, render_photo
 from weakclip.images import read_photo
 from weakclip.masks import IGNORE, read_mask
 from weakclip.sampling import batch_indices
@@ -94,8 +94,13 @@ def batch_maker(
     seed: int,
     size: int,
     patch: int,
+    crop: float = 1.0,
 ) -> Callable[[int], Batch]:
-    """The function from a step to its batch. ``size``: side S of photos and seeds; ``seed_folder`` holds ``<image_id>.png``."""
+    """The function from a step to its batch. ``seed_folder`` holds ``<image_id>.png``.
+
+    ``crop``: side of a random window on the token grid, as a share of the grid's; its tokens still know what was around it.
+    ``size``: side of photos and seeds for a whole grid; a window has its share of it.
+    """
 
     def make(step: int) -> Batch:
         draw = rng(seed, "weakclip views", step)
@@ -103,22 +108,43 @@ def batch_maker(
         chosen_records = [records[index] for index in indices]
         chosen = [views.choose(record, draw) for record in chosen_records]
         photos = [read_photo(record.photo) for record in chosen_records]
-        tokens = views.tokens(photos, chosen)
+        grid = chosen[0][0].height // patch
+        side = max(1, round(crop * grid))
+        corners = draw.integers(0, grid - side + 1, (batch_size, 2))
+        tokens = crop_tokens(views.tokens(photos, chosen), grid, side, corners)
+        windows = [
+            part_of_view(view, top=row * patch, left=column * patch, height=side * patch, width=side * patch)
+            for (view, _), (row, column) in zip(chosen, corners.tolist(), strict=True)
+        ]
+        pixels = round(size * side / grid)
         seeds = [
-            render_map(read_mask(seed_folder / f"{record.image_id}.png"), view, size, size, fill=IGNORE)
-            for record, (view, _) in zip(chosen_records, chosen, strict=True)
+            render_map(read_mask(seed_folder / f"{record.image_id}.png"), window, pixels, pixels, fill=IGNORE)
+            for record, window in zip(chosen_records, windows, strict=True)
         ]
         return Batch(
             tokens=tokens,
-            height=chosen[0][0].height // patch,
-            width=chosen[0][0].width // patch,
-            photos=np.stack([shrink(photo, view, size) for photo, (view, _) in zip(photos, chosen, strict=True)]),
+            height=side,
+            width=side,
+            photos=np.stack([shrink(photo, window, pixels) for photo, window in zip(photos, windows, strict=True)]),
             seeds=torch.from_numpy(np.stack(seeds).astype(np.int64)),
             tags=[record.tags for record in chosen_records],
             names=[record.image_id for record in chosen_records],
         )
 
     return make
+
+
+def crop_tokens(blocks: Sequence[Tensor], grid: int, side: int, corners: NDArray[np.int64]) -> list[Tensor]:
+    """Class token and a window of ``side`` x ``side`` of each image's (1 + grid grid, C): (B, 1 + side side, C).
+
+    ``corners``: (B, 2), first row and column of the window in tokens.
+    """
+    if side == grid:
+        return list(blocks)
+    rows, columns = (torch.from_numpy(corners[:, axis, None] + np.arange(side)) for axis in (0, 1))
+    places = 1 + (rows[:, :, None] * grid + columns[:, None, :]).flatten(1)  # (B, side side)
+    places = torch.cat([places.new_zeros(len(places), 1), places], dim=1)
+    return [block.gather(1, places[:, :, None].expand(-1, -1, block.shape[2])) for block in blocks]
 
 
 def shrink(photo: NDArray[np.uint8], view: View, size: int) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from weakclip.features.views import PADDING, View, crop_views, render_map, render_photo, whole_views
+from weakclip.features.views import PADDING, View, crop_views, part_of_view, render_map, render_photo, whole_views
 
 
 def quadrants(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -80,6 +80,7 @@ def test_photo_and_mask_show_the_same_place(seed: int, height: int, width: int, 
         for axis in (0, 1):
             for step in (shift, -shift):
                 inner &= np.roll(labels, step, axis) == labels
+    inner[[0, -1]] = inner[:, [0, -1]] = False  # an edge just outside the view
     np.testing.assert_array_equal(nearest[inner], labels[inner])
 
 
@@ -100,6 +101,22 @@ def test_what_is_outside_the_photo_is_padding_and_ignored() -> None:
     labels = render_map(mask, view, 4, 4)
 
     np.testing.assert_array_equal(labels, [[255, 255, 0, 1], [255, 255, 4, 5], [255, 255, 8, 9], [255, 255, 12, 13]])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_part_of_a_view_is_cut_from_what_the_view_shows(flip: bool) -> None:
+    photo, mask = quadrants(48, 64)
+    view = View(height=32, width=64, left=-0.5, top=0.25, right=1.5, bottom=1.25, flip=flip)
+    part = part_of_view(view, top=8, left=40, height=16, width=8)
+    assert np.array_equal(render_map(mask, part, 16, 8), render_map(mask, view, 32, 64)[8:24, 40:48])
+    difference = np.abs(render_photo(photo, part).astype(int) - render_photo(photo, view)[8:24, 40:48].astype(int))
+    assert (difference <= 1).mean() > 0.8  # not where a view ends or a photo does: no neighbours to blend with
+
+
+def test_a_window_beside_the_photo_is_all_padding() -> None:
+    window = View(height=8, width=8, left=1.25, right=1.5)
+    assert (render_photo(noise(16, 16), window) == PADDING).all()
+    assert (render_map(np.zeros((16, 16), np.uint8), window, 8, 8) == 255).all()
 
 
 def test_a_map_of_another_resolution_shows_the_same_place() -> None:

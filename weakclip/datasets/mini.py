@@ -362,8 +362,8 @@ class MiniWorld:
     seed: int
     side: int = 128
     context_probability: float = 0.88
-    fade: tuple[float, float] = (0.25, 0.8)
-    cast: tuple[float, float] = (0.65, 1.3)
+    fade: tuple[float, float] = (0.1, 0.65)
+    cast: tuple[float, float] = (0.75, 1.25)
 
     def scene(self, stream: str, index: int) -> Scene:
         """Scene ``index`` of a stream (``train``, ``val``, ``pretrain``...): same arguments, same pixels."""

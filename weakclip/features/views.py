@@ -134,6 +134,22 @@ def render_map(
     return np.ascontiguousarray(rendered[..., ::-1] if view.flip else rendered)
 
 
+def part_of_view(view: View, *, top: int, left: int, height: int, width: int) -> View:
+    """The window of ``height`` x ``width`` pixels at (``top``, ``left``) of a view as it is rendered, colours and all."""
+    if view.flip:
+        left = view.width - left - width
+    tall, wide = view.bottom - view.top, view.right - view.left
+    return dataclasses.replace(
+        view,
+        height=height,
+        width=width,
+        top=view.top + tall * top / view.height,
+        bottom=view.top + tall * (top + height) / view.height,
+        left=view.left + wide * left / view.width,
+        right=view.left + wide * (left + width) / view.width,
+    )
+
+
 def _patches(number: float) -> int:
     return max(1, math.floor(number + 0.5))
 
@@ -178,11 +194,13 @@ def _cut(image: Image.Image, window: Box, *, margin: int, view: View) -> tuple[I
     x1 = min(x1, image.width) if view.right <= 1 else x1
     y1 = min(y1, image.height) if view.bottom <= 1 else y1
     inner = (max(x0, 0), max(y0, 0), min(x1, image.width), min(y1, image.height))
-    part = _recolour(image.crop(inner), view)
-    if inner != (x0, y0, x1, y1):
-        padded = Image.new("RGB", (x1 - x0, y1 - y0), PADDING)
-        padded.paste(part, (inner[0] - x0, inner[1] - y0))
-        part = padded
+    empty = inner[0] >= inner[2] or inner[1] >= inner[3]  # a window beside the photo
+    if empty or inner != (x0, y0, x1, y1):
+        part = Image.new("RGB", (x1 - x0, y1 - y0), PADDING)
+        if not empty:
+            part.paste(_recolour(image.crop(inner), view), (inner[0] - x0, inner[1] - y0))
+    else:
+        part = _recolour(image.crop(inner), view)
     return part, (left - x0, top - y0, right - x0, bottom - y0)
 
 
