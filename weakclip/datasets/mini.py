@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-MINI_VERSION: Final = "1"
+MINI_VERSION: Final = "2"
 
 CLASS_NAMES: Final = ("cat", "dog", "bird", "sheep", "boat", "train", "car", "person", "bottle", "plant")
 FLOORS: Final = ("grass", "water", "rails", "road", "sand", "snow", "wood")
@@ -362,8 +362,8 @@ class MiniWorld:
     seed: int
     side: int = 128
     context_probability: float = 0.88
-    fade: tuple[float, float] = (0.1, 0.65)
-    cast: tuple[float, float] = (0.75, 1.25)
+    fade: tuple[float, float] = (0.0, 0.5)
+    cast: tuple[float, float] = (0.8, 1.2)
 
     def scene(self, stream: str, index: int) -> Scene:
         """Scene ``index`` of a stream (``train``, ``val``, ``pretrain``...): same arguments, same pixels."""
