@@ -50,7 +50,16 @@ def main(
     predict = predictor(trained.model, trained.encoder)
     attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}
     num_classes = index.classes.num_classes
-    write_scores(index.training, predict, num_classes, fusion, slot.folder / "scores", attributes, tag_filter=p.tag_filter)
+    write_scores(
+        index.training,
+        predict,
+        num_classes,
+        fusion,
+        slot.folder / "scores",
+        attributes,
+        tag_filter=p.tag_filter,
+        share_absent=p.share_absent,
+    )
     write_pseudo_masks(index.training, slot.folder / "scores", slot.folder / "pseudo")
     quality = mask_quality(index.training, slot.folder / "pseudo", num_classes, workers())
     recall = tag_recall(index.training, slot.folder / "pseudo")

@@ -28,6 +28,7 @@ TINY: Mapping[str, object] = {
     "weakclip.decoder_layers": 1,
     "weakclip.validate_every": 2,
     "weakclip.checkpoint_every": 2,
+    "masks.scales": [1.0],
     "deeplab.iterations": 4,
     "deeplab.batch_size": 2,
     "deeplab.crop_size": 64,

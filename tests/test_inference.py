@@ -78,9 +78,18 @@ def test_a_batch_of_photos_of_several_sizes_equals_each_alone() -> None:
 
 def test_tag_limiting_keeps_background_and_tags_and_renormalises() -> None:
     probabilities = np.array([0.2, 0.5, 0.3], np.float32).reshape(3, 1, 1)
-    classes, kept = limit_to_tags(probabilities, (2,))
+    classes, kept = limit_to_tags(probabilities, (2,), share_absent=False)
     assert classes.tolist() == [0, 2]
     assert kept.ravel().tolist() == pytest.approx([0.4, 0.6])
+
+
+def test_what_absent_classes_had_may_go_to_the_tags_alone() -> None:
+    probabilities = np.array([0.4, 0.3, 0.1, 0.2], np.float32).reshape(4, 1, 1)
+    classes, kept = limit_to_tags(probabilities, (1, 2), share_absent=True)
+    assert classes.tolist() == [0, 1, 2]
+    assert kept.ravel().tolist() == pytest.approx([0.4, 0.45, 0.15])
+    nothing, background = limit_to_tags(probabilities, (), share_absent=True)
+    assert nothing.tolist() == [0] and background.ravel().tolist() == [1]
 
 
 def test_winners_are_kept_as_they_are() -> None:

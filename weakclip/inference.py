@@ -110,10 +110,20 @@ class _View:
         return logits.softmax(dim=0)
 
 
-def limit_to_tags(probabilities: NDArray[np.float32], tags: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Background and the tagged classes only, renormalised: (1 + len(tags),) classes and (1 + len(tags), H, W)."""
+def limit_to_tags(
+    probabilities: NDArray[np.float32], tags: Sequence[int], *, share_absent: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Background and the tagged classes only, summing to one: (1 + len(tags),) classes and (1 + len(tags), H, W).
+
+    ``share_absent``: what the absent classes had goes to the tagged ones alone, in proportion; otherwise background has its
+    part of it. A network that tells objects from background but hardly one class from another spreads an object over all
+    classes, and background would win it.
+    """
     classes = np.array([0, *tags], np.uint8)
     kept = probabilities[classes]
+    if share_absent and len(tags):
+        foreground = kept[1:] / kept[1:].sum(axis=0, keepdims=True)
+        return classes, np.concatenate([kept[:1], (1 - kept[:1]) * foreground])
     return classes, kept / kept.sum(axis=0, keepdims=True)
 
 

@@ -179,6 +179,8 @@ class MasksParams(Section):
     """Step of the sliding window, pixels, at most clip.image_size. Paper: 341."""
     tag_filter: bool
     """Whether only background and the classes of the image's tags compete for a pixel."""
+    share_absent: bool
+    """Whether the present classes share what the filter takes from absent ones; otherwise background has its part of it."""
     base_size: Box
     """Long and short side that a photo is fitted into at scale 1.0, pixels. Paper: 2048, 512."""
 

@@ -47,11 +47,13 @@ def write_scores(
     attributes: dict[str, object],
     *,
     tag_filter: bool,
+    share_absent: bool,
     photos_at_once: int = 8,
 ) -> None:
     """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
 
-    ``tag_filter``: keep background and the image's tags, renormalised; otherwise the classes that win a pixel.
+    ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says (`limit_to_tags`); otherwise
+    the classes that win a pixel.
     """
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
@@ -68,7 +70,10 @@ def write_scores(
         for number, chunk in enumerate(chunks):
             fused = fuse_probabilities(predict, decoded(number), num_classes, fusion)
             for record, probabilities in zip(chunk, fused, strict=True):
-                kept = limit_to_tags(probabilities, record.tags) if tag_filter else limit_to_winners(probabilities)
+                if tag_filter:
+                    kept = limit_to_tags(probabilities, record.tags, share_absent=share_absent)
+                else:
+                    kept = limit_to_winners(probabilities)
                 writer.write(record.image_id, *kept)
             bar.advance(len(chunk))
     writer.finish()
