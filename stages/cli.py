@@ -27,7 +27,7 @@ def program() -> None:
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="mini, folder, folder-openai or voc12")],
+    name: Annotated[str, typer.Argument(help="mini, folder, folder-openai, voc12 or coco14")],
     root: Annotated[Path | None, typer.Option(help="folder of the photos, to be linked as data/raw/photos")] = None,
 ) -> None:
     """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak."""

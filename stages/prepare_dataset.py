@@ -1,7 +1,7 @@
 """Index the photos: classes, tags, splits and masks where there are any; every file is decoded once and checked.
 
-Reads:  ``data/raw`` (``folder``, ``voc12``); ``mini`` is drawn.
-Writes: ``data/dataset/`` (dataset.json, images.csv, skipped.csv; for ``mini`` images/ and masks/ as well).
+Reads:  ``data/raw`` (``folder``, ``voc12``, ``coco14``); ``mini`` is drawn.
+Writes: ``data/dataset/`` (dataset.json, images.csv, skipped.csv; for ``mini`` images/ and masks/, for ``coco14`` masks/ too).
 Params: ``dataset``, ``seed``.
 
 An interrupted run begins anew: there is nothing to keep that would take longer to make than to check.
@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from stages._cli import run
+from weakclip.datasets.coco14 import read_coco14
 from weakclip.datasets.folder import read_folder
 from weakclip.datasets.index import Collection, Dataset, write_dataset
 from weakclip.datasets.mini_dataset import draw_mini_dataset
@@ -59,6 +60,8 @@ def collect(p: Params, raw: Path, folder: Path, out: Path) -> Collection:
         )
     if d.name == "voc12":
         return read_voc12(raw, tags_from=d.tags_from, on_error=d.on_error)
+    if d.name == "coco14":
+        return read_coco14(raw, folder, final=out, tags_from=d.tags_from, on_error=d.on_error)
     return read_folder(raw, tags_from=d.tags_from, on_error=d.on_error, val_share=d.val_share, seed=p.seed)
 
 

@@ -104,7 +104,7 @@ def test_workers_refuse_what_is_no_number_of_processes(monkeypatch: pytest.Monke
         workers()
 
 
-@pytest.mark.parametrize("name", ["mini", "folder", "folder-openai", "voc12"])
+@pytest.mark.parametrize("name", ["mini", "folder", "folder-openai", "voc12", "coco14"])
 def test_preset_writes_the_complete_file(here: Path, name: str) -> None:
     assert CliRunner().invoke(app, ["preset", name], catch_exceptions=False).exit_code == 0
     assert (here / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / f"{name}.yaml").read_bytes()
@@ -129,7 +129,7 @@ def test_preset_of_the_small_networks_says_that_they_are_no_match_for_photos(her
 def test_unknown_preset_brings_the_known_ones(here: Path) -> None:
     with pytest.raises(WeakClipError) as caught:
         cli.read_preset("voc")
-    assert caught.value.hint == "did you mean voc12? there are: folder, folder-openai, mini, voc12"
+    assert caught.value.hint == "did you mean voc12? there are: coco14, folder, folder-openai, mini, voc12"
 
 
 @pytest.fixture

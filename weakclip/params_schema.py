@@ -45,12 +45,13 @@ class Section(BaseModel):
 
 
 class DatasetParams(Section):
-    name: Literal["mini", "folder", "voc12"]
-    """Which photos: the generated mini world, any folder of tagged photos, or VOC 2012 with the SBD masks."""
+    name: Literal["mini", "folder", "voc12", "coco14"]
+    """Which photos: the generated mini world, any folder of tagged photos, VOC 2012 with the SBD masks, or COCO 2014."""
     on_error: Literal["stop", "skip"]
     """What to do with a photo that cannot be used: stop and name it, or leave it out and list it in skipped.csv."""
-    tags_from: Literal["csv", "xml", "npy", "masks"]
-    """Where the image-level tags come from; `masks` reads them off the true masks, which is not weak supervision."""
+    tags_from: Literal["csv", "xml", "json", "npy", "lines", "masks"]
+    """Where the image-level tags come from: a table; VOC's or COCO's annotations; the cls_labels.npy of MCTformer, PSA or IRN;
+    the numbers after each image in COCO's lists (CLIP-ES). `masks` reads them off the true masks: not weak supervision."""
     val_share: Annotated[float, Field(ge=0, lt=1)]
     """Share of the photos held out for validation where a folder has no split files; 0..1."""
     mini_world: WholeNumber

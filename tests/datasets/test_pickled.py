@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from weakclip.datasets.pickled import read_pickled_dictionary
+from weakclip.datasets.pickled import read_pickled_dictionary, write_pickled_dictionary
 from weakclip.errors import WeakClipError
 
 
@@ -96,3 +96,22 @@ def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     refused(path)
     assert "is missing" in refused(tmp_path / "e.npy")
+
+
+def test_what_is_written_is_read_and_has_the_same_bytes_again(tmp_path: Path) -> None:
+    value = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([3, 5]), 7: "text", "n": np.float64(2.5)}
+    write_pickled_dictionary(tmp_path / "a.npy", value)
+    again = read_pickled_dictionary(tmp_path / "a.npy")
+    assert list(again) == list(value) and again[7] == "text" and again["n"] == 2.5
+    np.testing.assert_array_equal(again["a"], value["a"])
+    write_pickled_dictionary(tmp_path / "b.npy", again)
+    assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+
+
+def test_what_is_written_names_no_module_that_numpy_1_lacks(tmp_path: Path) -> None:
+    marker = b"cnumpy._core.multiarray\n"  # as data it stays
+    value = {"a": np.frombuffer(marker, np.uint8), "b": np.float32(1)}
+    write_pickled_dictionary(tmp_path / "a.npy", value)
+    content = (tmp_path / "a.npy").read_bytes()
+    assert content.count(b"_core") == 1 and content.count(b"numpy.core.multiarray") >= 2
+    assert read_pickled_dictionary(tmp_path / "a.npy")["a"].tobytes() == marker

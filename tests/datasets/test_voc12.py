@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from weakclip.datasets.index import Collection
+from weakclip.datasets.tag_vectors import write_tag_vectors
 from weakclip.datasets.voc12 import BACKGROUND_WORDS, CLASS_NAMES, SYNONYMS, read_voc12
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
@@ -157,6 +159,19 @@ def test_tags_of_a_pickled_dictionary_agree_with_the_annotations(devkit: Path, f
     np.save(place / "cls_labels.npy", np.array(vectors(), dtype=object), allow_pickle=True)
     shutil.rmtree(devkit / "Annotations")
     assert tags(read(devkit, tags_from="npy")) == TAGS | {"2007_1": ["dog", "person"]}
+
+
+@pytest.mark.parametrize("name", [lambda image_id: f"{image_id}.jpg", lambda image_id: int(image_id.replace("_", ""))])
+def test_vectors_are_found_by_the_names_of_mctformer_and_irn(devkit: Path, name: Callable[[str], object]) -> None:
+    named = {name(image_id): vector for image_id, vector in vectors().items()}
+    np.save(devkit / "cls_labels.npy", np.array(named, dtype=object), allow_pickle=True)
+    assert tags(read(devkit, tags_from="npy")) == TAGS | {"2007_1": ["dog", "person"]}
+
+
+def test_written_vectors_are_read_again(devkit: Path) -> None:
+    dataset = read(devkit).dataset
+    write_tag_vectors(devkit / "cls_labels.npy", dataset.records, dataset.classes.num_classes)
+    assert read(devkit, tags_from="npy").dataset.records == dataset.records
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(21), np.full(20, 2.0), np.full(20, "x"), np.full(20, np.nan), {}, "cat"])

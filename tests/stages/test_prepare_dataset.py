@@ -161,3 +161,29 @@ def test_the_command_prints_two_lines_for_a_photo_it_cannot_use(project: Callabl
 def test_the_stage_needs_no_torch() -> None:
     code = "import sys, stages.prepare_dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_coco_masks_are_rendered_into_the_dataset(project: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    project(name="coco14", tags_from="json")
+    for split, number, category in (("train", 9, 18), ("val", 42, 13)):
+        folder = Path("data/raw/photos", f"{split}2014")
+        folder.mkdir(parents=True)
+        name = f"COCO_{split}2014_{number:012d}.jpg"
+        Image.new("RGB", (10, 8), "teal").save(folder / name)
+        document = {
+            "images": [{"id": number, "file_name": name, "height": 8, "width": 10}],
+            "categories": [{"id": category, "name": {18: "dog", 13: "stop sign"}[category]}],
+            "annotations": [
+                {"image_id": number, "category_id": category, "segmentation": {"size": [8, 10], "counts": [0, 40, 40]}}
+            ],
+        }
+        Path("data/raw/photos/annotations").mkdir(exist_ok=True)
+        Path("data/raw/photos/annotations", f"instances_{split}2014.json").write_text(json.dumps(document))
+    main()
+    assert capsys.readouterr().out == "  coco14: 2 images of 80 classes (1 train, 1 val, 0 skipped) in data/dataset\n"
+    train, val = read_dataset(Path("data/dataset")).records
+    assert (train.tags, val.tags) == ((17,), (12,))
+    assert train.mask is not None and read_mask(train.mask).tolist() == [[17] * 5 + [0] * 5] * 8
+    before = content("data/dataset")
+    main()
+    assert content("data/dataset") == before

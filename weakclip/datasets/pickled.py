@@ -1,9 +1,13 @@
-"""Dictionaries of arrays in ``.npy`` files, which the field's code saves with pickle, read without running what they say."""
+"""Dictionaries of arrays in ``.npy`` files, which the field's code saves with pickle: read without running what they say, and
+written so that numpy of any age reads them."""
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -81,3 +85,27 @@ def read_object(file: BinaryIO) -> Any:
     if not isinstance(array, np.ndarray) or array.dtype != np.dtype(object) or array.size != 1:
         raise ValueError("it holds several objects")
     return array.reshape(-1)[0]
+
+
+def write_pickled_dictionary(path: Path, value: Mapping[Any, Any]) -> None:
+    """Write a dictionary of arrays, numbers and strings as ``numpy.save`` does; `read_pickled_dictionary` reads it.
+
+    The same value gives the same bytes, and numpy 1, which the field's code runs on, reads what numpy 2 writes here.
+    """
+    array = np.empty((), dtype=object)
+    array[()] = dict(value)
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+    path.write_bytes(file.getvalue() + names_of_numpy_1(pickle.dumps(array, protocol=3)))
+
+
+def names_of_numpy_1(stream: bytes) -> bytes:
+    """A pickle of protocol 3 with ``numpy.core`` for ``numpy._core``: both numpy 1 and 2 know the former."""
+    parts, done = [], 0
+    for opcode, argument, position in pickletools.genops(stream):
+        if opcode.name == "GLOBAL" and str(argument).startswith("numpy._core."):
+            assert position is not None
+            start = position + len("cnumpy.")
+            parts += [stream[done:start], b"core"]
+            done = start + len("_core")
+    return b"".join([*parts, stream[done:]])

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import numpy as np
-
 from weakclip.datasets.folder import sources
 from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
-from weakclip.datasets.labels import PhotoNames, read_tags, read_text, refuse
-from weakclip.datasets.pickled import read_pickled_dictionary
+from weakclip.datasets.labels import PhotoNames, read_tags, refuse
+from weakclip.datasets.lists import read_ids
+from weakclip.datasets.tag_vectors import TagVectors
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
 
@@ -99,13 +98,9 @@ def find_root(bases: Sequence[Path]) -> tuple[Path, Path]:
 
 
 def read_splits(folder: Path) -> dict[str, str]:
-    """train, trainaug or val by image id; a line is an id or, as in many lists, the paths of photo and mask."""
-
-    def ids(path: Path) -> list[str]:
-        return [PurePosixPath(line.split()[0]).stem for line in read_text(path).splitlines() if line.strip()]
-
-    train, val = ids(folder / "train.txt"), ids(folder / "val.txt")
-    more = ids(folder / "trainaug.txt") if (folder / "trainaug.txt").exists() else []
+    """train, trainaug or val by image id."""
+    train, val = read_ids(folder / "train.txt"), read_ids(folder / "val.txt")
+    more = read_ids(folder / "trainaug.txt") if (folder / "trainaug.txt").exists() else []
     both = sorted({*train, *more} & {*val})
     if both:
         problem = f"{folder}: {len(both):,} images of val are in train or trainaug as well (first: {both[0]})"
@@ -135,8 +130,8 @@ def tag_source(
         return (lambda image_id: xml_tags(root / "Annotations" / f"{image_id}.xml")), []
     if tags_from == "npy":
         path = find_file("cls_labels.npy", (root, base))
-        vectors = read_pickled_dictionary(path)
-        return (lambda image_id: vector_tags(path, image_id, vectors.get(image_id))), []
+        vectors = TagVectors(path, {len(CLASS_NAMES): tuple(range(1, 1 + len(CLASS_NAMES)))})
+        return (lambda image_id: vectors.tags(image_id)), []
     path = find_file("tags.csv", (root, base))
     photos = PhotoNames([PurePosixPath(f"{image_id}.jpg") for image_id in sorted(there)])
     listed = read_tags(path, CLASSES, photos, skip_missing=skip)
@@ -162,13 +157,3 @@ def xml_tags(path: Path) -> Tags:
     if unknown:
         raise WeakClipError(f"{path.name} names {unknown[0]!r}, which is none of the 20 classes", UNPACK_HINT)
     return tuple(sorted(INDEX[name] for name in names))
-
-
-def vector_tags(path: Path, image_id: str, vector: object) -> Tags:
-    """The classes that a vector of 20 zeros and ones names; none where there is no vector."""
-    if vector is None:
-        return ()
-    values = np.asarray(vector)
-    if values.shape != (20,) or values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        raise WeakClipError(f"{path.name} does not hold 20 zeros and ones for {image_id}", "save it anew")
-    return tuple(int(position) + 1 for position in np.flatnonzero(values))
