@@ -53,6 +53,22 @@ def upper_bound() -> None:
     command.main()
 
 
+@app.command()
+def score(
+    masks: Annotated[Path, typer.Option(help="folder of the masks to score, <id>.png")],
+    truth: Annotated[Path, typer.Option(help="folder of the true masks, of the same names")],
+    classes: Annotated[str, typer.Option(help="voc12, coco14, coco91 or a classes.txt")],
+    images: Annotated[
+        Path | None, typer.Option("--list", help="score these images, an id a line; by default all in both")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures")] = None,
+) -> None:
+    """Print IoU, false positives and false negatives of the masks of a folder against those of another."""
+    from stages import score as command  # here, so that the other commands start without numpy
+
+    command.main(masks, truth, classes, images, out)
+
+
 @pretrain.command("clip")
 def pretrain_clip(
     iterations: Annotated[int | None, typer.Option(min=1, help="training steps; the recipe's own by default")] = None,

@@ -7,6 +7,7 @@ out; classes in neither prediction nor truth are left out of the mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -45,21 +46,48 @@ def confusion_matrix(prediction: Mask, truth: Mask, num_classes: int) -> Confusi
     return counts[:num_classes, columns].astype(np.int64)
 
 
-def intersection_over_union(confusion: Confusion) -> NDArray[np.float64]:
-    """Per class TP / (TP + FP + FN) from (K, K + 1) counts: (K,) in 0..1, NaN where a class is in neither."""
+@dataclass(frozen=True)
+class ClassShares:
+    """Per class, as shares of the union of prediction and truth: what both hold, and what only one of them holds.
+
+    Each is (K,) float64 in 0..1, and the three add up to one but for pixels predicted as 255, which are false negatives of
+    their class and false positives of none. NaN where a class is in neither.
+    """
+
+    iou: NDArray[np.float64]
+    false_positives: NDArray[np.float64]
+    false_negatives: NDArray[np.float64]
+
+
+def class_shares(confusion: Confusion) -> ClassShares:
+    """IoU, false positives (P - TP) / union and false negatives (T - TP) / union from (K, K + 1) counts."""
     num_classes = confusion.shape[0]
     hits = np.diagonal(confusion).astype(np.float64)
-    union = confusion.sum(axis=1) + confusion[:, :num_classes].sum(axis=0) - hits
-    result = np.full(num_classes, np.nan)
-    np.divide(hits, union, out=result, where=union > 0)
-    return result
+    truth, predicted = confusion.sum(axis=1), confusion[:, :num_classes].sum(axis=0)
+    union = truth + predicted - hits
+
+    def share(count: NDArray[np.float64]) -> NDArray[np.float64]:
+        result = np.full(num_classes, np.nan)
+        np.divide(count, union, out=result, where=union > 0)
+        return result
+
+    return ClassShares(iou=share(hits), false_positives=share(predicted - hits), false_negatives=share(truth - hits))
+
+
+def intersection_over_union(confusion: Confusion) -> NDArray[np.float64]:
+    """Per class TP / (TP + FP + FN) from (K, K + 1) counts: (K,) in 0..1, NaN where a class is in neither."""
+    return class_shares(confusion).iou
+
+
+def mean_over_classes(values: NDArray[np.float64]) -> float:
+    """Mean of the values that are numbers: classes that do not occur are left out; NaN when none does."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
 
 
 def mean_iou(confusion: Confusion) -> float:
     """Mean of `intersection_over_union` over the classes that occur, 0..1; NaN when none does."""
-    values = intersection_over_union(confusion)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    return mean_over_classes(intersection_over_union(confusion))
 
 
 def score_masks(pairs: Iterable[Pair], num_classes: int, workers: int = 1) -> Confusion:
