@@ -69,6 +69,31 @@ def score(
     command.main(masks, truth, classes, images, out)
 
 
+@app.command("import-masks")
+def import_masks(
+    source: Annotated[Path, typer.Argument(help="folder of the released code: masks (<id>.png) or prob_npy (<id>.npy)")],
+    classes: Annotated[str, typer.Option(help="voc12, coco14 (numbered by category id there) or a classes.txt")],
+    out: Annotated[Path, typer.Option(help="new folder for the masks")],
+) -> None:
+    """Turn masks or class scores of the released WeakCLIP into masks of this project, such as seeds to train on."""
+    from stages import exchange  # here, so that the other commands start without numpy
+
+    exchange.take_over(source, classes, out)
+
+
+@app.command("export-masks")
+def export_masks(
+    out: Annotated[Path, typer.Option(help="new folder for lists, tags, pred_png and prob_npy")],
+    dataset: Annotated[Path, typer.Option(help="the dataset index")] = Path("data/dataset"),
+    masks: Annotated[Path, typer.Option(help="masks of the training images")] = Path("data/masks/refined"),
+    scores: Annotated[Path, typer.Option(help="class scores of the training images")] = Path("data/masks/scores"),
+) -> None:
+    """Write masks, class scores, lists and tags as the released WeakCLIP reads them."""
+    from stages import exchange  # here, so that the other commands start without numpy
+
+    exchange.hand_over(out, dataset, masks, scores)
+
+
 @pretrain.command("clip")
 def pretrain_clip(
     iterations: Annotated[int | None, typer.Option(min=1, help="training steps; the recipe's own by default")] = None,

@@ -28,6 +28,7 @@ def test_a_png_is_taken_as_it_is_and_resized(tmp_path: Path) -> None:
         {1: np.array([[0.4, 0.4, 0.1, 0.1]] * 2, np.float32)},
         {"keys": np.array([1]), "high_res": np.array([[[0.4, 0.4, 0.1, 0.1]] * 2], np.float32)},
         {"keys": np.array([1]), "cam": np.array([[[0.4, 0.4, 0.1, 0.1]] * 2], np.float32)},
+        {"keys": np.array([1]), "attn_highres": np.array([[[0.4, 0.4, 0.1, 0.1]] * 2], np.float16)},
     ],
 )
 def test_maps_of_other_methods_are_normalised_and_thresholded(tmp_path: Path, content: dict[object, object]) -> None:
@@ -45,6 +46,10 @@ def test_other_dictionaries_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array({"x": 1}, dtype=object), allow_pickle=True)
     with pytest.raises(WeakClipError, match=r"a\.npy"):
         read_maps(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", np.array({"keys": np.array([0]), "prob": np.zeros((1, 2, 4))}, dtype=object), allow_pickle=True)
+    with pytest.raises(WeakClipError, match="none of high_res, cam and attn_highres") as info:
+        read_maps(tmp_path / "a.npy")
+    assert "weakclip import-masks" in info.value.hint
 
 
 def test_missing_seeds_are_counted_before_any_work(tmp_path: Path) -> None:

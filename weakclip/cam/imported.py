@@ -1,4 +1,4 @@
-"""Seeds made elsewhere: a folder of PNGs, or ``.npy`` dictionaries as IRN, MCTformer and PSA write them. Torch-free."""
+"""Seeds made elsewhere: PNGs, or ``.npy`` dictionaries as IRN, MCTformer, PSA and CLIP-ES write them. Torch-free."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ def imported_seed(
 def read_maps(path: Path) -> dict[int, NDArray[np.float32]]:
     """Maps by 1-based class of an ``.npy`` dictionary.
 
-    Known forms: ``{class: (H, W)}`` counted from 0 without background (MCTformer, PSA), and IRN's ``{"keys", "high_res" |
-    "cam"}``, whose keys are counted from 0 without background too.
+    Known forms: ``{class: (H, W)}`` counted from 0 without background (MCTformer, PSA), and the ``{"keys", "high_res" | "cam" |
+    "attn_highres"}`` of IRN and CLIP-ES, whose keys are counted from 0 without background too.
     """
     content = read_pickled_dictionary(path)
     if "keys" in content:
-        name = next((name for name in ("high_res", "cam") if name in content), None)
+        name = next((name for name in ("high_res", "cam", "attn_highres") if name in content), None)
         if name is None:
-            raise WeakClipError(f"{path} has keys but neither high_res nor cam", "give it IRN's maps, or {class: map}")
+            hint = "give it maps of IRN, CLIP-ES or {class: map}; `weakclip import-masks` turns prob_npy files into masks"
+            raise WeakClipError(f"{path} has keys but none of high_res, cam and attn_highres", hint)
         return _plain(path, dict(zip(np.asarray(content["keys"]).tolist(), np.asarray(content[name]), strict=False)))
     return _plain(path, content)
 
