@@ -50,8 +50,8 @@ def confusion_matrix(prediction: Mask, truth: Mask, num_classes: int) -> Confusi
 class ClassShares:
     """Per class, as shares of the union of prediction and truth: what both hold, and what only one of them holds.
 
-    Each is (K,) float64 in 0..1, and the three add up to one but for pixels predicted as 255, which are false negatives of
-    their class and false positives of none. NaN where a class is in neither.
+    Each is (K,) float64 in 0..1, and the three add up to one; NaN where a class is in neither. A pixel predicted as 255 is a
+    false negative of its class and a false positive of none.
     """
 
     iou: NDArray[np.float64]

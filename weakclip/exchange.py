@@ -19,7 +19,7 @@ from PIL import Image
 from weakclip.datasets.coco_annotations import short_id
 from weakclip.datasets.coco_classes import SLOTS, from_slots, to_slots
 from weakclip.datasets.index import Dataset, Record
-from weakclip.datasets.lists import write_ids
+from weakclip.datasets.lists import write_ids, write_tagged_ids
 from weakclip.datasets.tag_vectors import write_tag_vectors
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask, write_mask
@@ -102,7 +102,10 @@ def released_mask(path: Path, dataset: str, num_classes: int) -> Mask:
 
 
 def export_lists(dataset: Dataset, folder: Path) -> None:
-    """Write ``train.txt``, ``trainaug.txt`` (train and more, where there is more), ``val.txt`` and ``cls_labels.npy``."""
+    """Write ``train.txt``, ``trainaug.txt`` (train and more, where there is more), ``val.txt`` and ``cls_labels.npy``.
+
+    For COCO also CLIP-ES's lists with tags, ``clip_es_train.txt`` and ``clip_es_val.txt``, which name photos by their files.
+    """
     splits = {name: [record.image_id for record in dataset.records if record.split == name] for name in ("train", "val")}
     everything = [record.image_id for record in dataset.training]
     if len(everything) > len(splits["train"]):
@@ -110,6 +113,9 @@ def export_lists(dataset: Dataset, folder: Path) -> None:
     for name, image_ids in splits.items():
         write_ids(folder / f"{name}.txt", image_ids)
     write_tag_vectors(folder / "cls_labels.npy", dataset.records, dataset.classes.num_classes)
+    if dataset.name == "coco14":
+        for name, records in (("train", dataset.training), ("val", dataset.val)):
+            write_tagged_ids(folder / f"clip_es_{name}.txt", {record.photo.stem: record.tags for record in records})
 
 
 def export_mask(record: Record, masks: Path, folder: Path, numbers: Numbering) -> None:

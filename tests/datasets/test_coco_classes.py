@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_numbers_beyond_the_classes_are_refused() -> None:
         to_slots(np.array([[81]], np.uint8))
 
 
-def test_class_lists_are_named_or_read(tmp_path: object) -> None:
+def test_class_lists_are_named_or_read(tmp_path: Path) -> None:
     assert [class_list(name).num_classes for name in ("voc12", "coco14", "coco91")] == [21, 81, 91]
     with pytest.raises(WeakClipError, match=r"mine\.txt is missing"):
         class_list(f"{tmp_path}/mine.txt")

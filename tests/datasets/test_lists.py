@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from weakclip.datasets.lists import read_ids, read_tagged_ids, write_ids
+from weakclip.datasets.lists import read_ids, read_tagged_ids, write_ids, write_tagged_ids
 from weakclip.errors import WeakClipError
 
 
@@ -30,6 +30,13 @@ def test_numbers_after_an_image_are_its_classes_counted_from_0(tmp_path: Path) -
         "COCO_train2014_000000000025": (1,),
         "COCO_train2014_000000000030": (),
     }
+
+
+def test_written_tags_are_read_again(tmp_path: Path) -> None:
+    tags = {"b": (3, 80), "a": ()}
+    write_tagged_ids(tmp_path / "train.txt", tags)
+    assert (tmp_path / "train.txt").read_text() == "b 2 79\na\n"
+    assert read_tagged_ids(tmp_path / "train.txt", num_classes=81) == tags
 
 
 def test_what_is_no_class_number_is_named_by_line(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ def test_a_missing_source_of_tags_is_named(devkit: Path, tags_from: str, file: s
     assert f"{file} is missing" in problem(devkit, tags_from=tags_from)
 
 
+@pytest.mark.parametrize("tags_from", ["json", "lines"])
+def test_sources_of_tags_that_only_coco_has_are_refused(devkit: Path, tags_from: str) -> None:
+    assert f"dataset.tags_from is {tags_from}, which VOC does not have" in problem(devkit, tags_from=tags_from)
+
+
 def test_tags_come_from_masks_only_when_asked_and_then_it_is_said(devkit: Path) -> None:
     mask(devkit, "SegmentationClass", "2007_2", 8)
     collection = read(devkit, tags_from="masks")

@@ -30,10 +30,6 @@ class Case:
         return self.fields[name]
 
     @property
-    def path(self) -> Path:
-        return folder() / self.file
-
-    @property
     def id(self) -> str:
         return Path(self.file).stem
 

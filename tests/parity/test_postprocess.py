@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.parity.cases import Case, cases, golden
+from tests.parity.cases import Case, cases, folder, golden
 from weakclip.crf import CrfKernel
 from weakclip.datasets.pickled import write_pickled_dictionary
 from weakclip.evaluation import class_shares, mean_over_classes, score_masks
@@ -23,7 +23,7 @@ from weakclip.refinement import refine
 @pytest.mark.parametrize("mode", ["npy", "npypng"])
 @pytest.mark.parametrize("case", cases("postprocess"))
 def test_masks_and_figures_of_saved_scores_are_the_released_ones(case: Case, mode: str, tmp_path: Path) -> None:
-    file = golden().Golden(case.path)
+    file = golden().Golden(folder() / case.file)
     keys, probabilities = file.stored("keys"), file.stored("prob")
     winners = keys[probabilities.argmax(axis=0)]
     write_pickled_dictionary(tmp_path / "a.npy", {"prob": probabilities, "keys": keys, "pred": winners[None]})

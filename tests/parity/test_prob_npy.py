@@ -17,8 +17,8 @@ NAMES = ["prob", "keys", "pred"]
 
 @pytest.mark.parametrize("case", cases("prob_npy"))
 def test_a_saved_file_is_read(case: Case) -> None:
-    scores = read_prob_npy(case.path)
-    raw = read_pickled_dictionary(case.path)
+    scores = read_prob_npy(folder() / case.file)
+    raw = read_pickled_dictionary(folder() / case.file)
     np.testing.assert_array_equal(scores.probabilities, raw["prob"])
     np.testing.assert_array_equal(scores.classes, raw["keys"])
     np.testing.assert_array_equal(scores.labels[None], raw["pred"])
@@ -29,12 +29,12 @@ def test_what_is_written_for_the_same_average_is_the_same(case: Case, tmp_path: 
     average = golden().Golden(folder() / case["average"]).stored("prob_avg")[0]
     everything = SavedScores(classes=np.arange(len(average)), probabilities=average)
     write_prob_npy(tmp_path / "a.npy", everything)
-    mine, released = read_pickled_dictionary(tmp_path / "a.npy"), read_pickled_dictionary(case.path)
+    mine, released = read_pickled_dictionary(tmp_path / "a.npy"), read_pickled_dictionary(folder() / case.file)
     assert list(mine) == list(released) == NAMES
     for name in NAMES:
         np.testing.assert_array_equal(mine[name], released[name])
         assert mine[name].dtype == released[name].dtype
-    write_prob_npy(tmp_path / "b.npy", read_prob_npy(case.path))
+    write_prob_npy(tmp_path / "b.npy", read_prob_npy(folder() / case.file))
     assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
 
 
@@ -42,6 +42,6 @@ def test_what_is_written_for_the_same_average_is_the_same(case: Case, tmp_path: 
 def test_the_pipeline_keeps_the_same_classes_without_tags(case: Case) -> None:
     average = golden().Golden(folder() / case["average"]).stored("prob_avg")[0]
     classes, kept = limit_to_winners(average)
-    released = read_prob_npy(case.path)
+    released = read_prob_npy(folder() / case.file)
     np.testing.assert_array_equal(classes, released.classes)
     np.testing.assert_array_equal(kept, released.probabilities)

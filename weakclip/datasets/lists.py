@@ -6,7 +6,7 @@ image's classes, counted from 0 without background (CLIP-ES on COCO).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from weakclip.datasets.labels import read_text, refuse, without_ending
@@ -44,6 +44,11 @@ def read_tagged_ids(path: Path, num_classes: int) -> dict[str, tuple[int, ...]]:
 def write_ids(path: Path, image_ids: Iterable[str]) -> None:
     """Write a list, an id a line."""
     path.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="utf-8", newline="\n")
+
+
+def write_tagged_ids(path: Path, tags: Mapping[str, Sequence[int]]) -> None:
+    """Write a list that `read_tagged_ids` reads: each image and its classes, which are given from 1, counted from 0."""
+    write_ids(path, (" ".join([image_id, *(str(tag - 1) for tag in found)]) for image_id, found in tags.items()))
 
 
 def entries(path: Path) -> Iterator[tuple[int, str, list[str]]]:

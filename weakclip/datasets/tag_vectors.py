@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
 from weakclip.datasets.pickled import read_pickled_dictionary, write_pickled_dictionary
@@ -51,18 +52,23 @@ class TagVectors:
 
     def _find(self, names: Iterable[str]) -> Any:
         for name in names:
-            digits = name.replace("_", "")
-            keys: list[str | int] = [name, f"{name}.jpg"]
-            keys += [int(digits)] if digits.isascii() and digits.isdecimal() else []
-            for key in keys:
+            for key in (name, f"{name}.jpg", *numbers(name)):
                 if key in self._vectors:
                     return self._vectors[key]
         return None
 
 
 def write_tag_vectors(path: Path, records: Iterable[Record], num_classes: int) -> None:
-    """Write the tags of records as PSA does: image id to (K - 1,) float32, without background."""
-    vectors = {record.image_id: np.zeros(num_classes - 1, np.float32) for record in records}
+    """Write the tags of records as (K - 1,) float32 without background, by image id and, for IRN, by number as well."""
+    vectors: dict[str | int, NDArray[np.float32]] = {}
     for record in records:
-        vectors[record.image_id][[tag - 1 for tag in record.tags]] = 1
+        vector = np.zeros(num_classes - 1, np.float32)
+        vector[[tag - 1 for tag in record.tags]] = 1
+        vectors |= dict.fromkeys((record.image_id, *numbers(record.image_id)), vector)
     write_pickled_dictionary(path, vectors)
+
+
+def numbers(name: str) -> tuple[int, ...]:
+    """The number that IRN calls an image by, if its name is one."""
+    digits = name.replace("_", "")
+    return (int(digits),) if digits.isascii() and digits.isdecimal() else ()

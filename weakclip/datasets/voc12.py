@@ -121,6 +121,8 @@ def tag_source(
     tags_from: str, root: Path, base: Path, there: set[str], *, skip: bool
 ) -> tuple[Callable[[str], Tags | None], list[str]]:
     """The function from image id to tags (None: from the mask), and what to tell the user."""
+    if tags_from in ("json", "lines"):
+        raise WeakClipError(f"dataset.tags_from is {tags_from}, which VOC does not have", "set it to xml, npy or csv")
     if tags_from == "masks":
         note = "tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision"
         return (lambda image_id: None), [note]
