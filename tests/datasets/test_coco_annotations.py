@@ -74,8 +74,8 @@ def test_crowds_are_objects_like_others_and_go_down_the_columns(tmp_path: Path) 
 
 
 def test_compressed_run_lengths_are_read(tmp_path: Path) -> None:
-    # 4, 8, 12 as COCO writes them: five bits a character from "0" on, the third run as its difference to the first
-    assert render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": "488"})) == [[0, 1, 1, 0, 0, 0]] * HEIGHT
+    # 4, 8, 12 as COCO writes them: a character a run from "0" on, as long as runs are below 16
+    assert render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": "48<"})) == [[0, 1, 1, 0, 0, 0]] * HEIGHT
 
 
 def test_a_category_that_is_no_class_is_ignored_by_losses_and_figures(tmp_path: Path) -> None:
@@ -100,6 +100,8 @@ def test_what_is_no_segmentation_is_named(tmp_path: Path) -> None:
     for segmentation in ([[1, 2]], {"size": [4, 6], "counts": None}, [{"x": 1}]):
         with pytest.raises(WeakClipError, match="000000000009 has a segmentation that is none"):
             render(tmp_path, (1, segmentation))
+    with pytest.raises(WeakClipError, match="runs of 20 of 24 pixels"):
+        render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": [4, 8, 8]}))
     with pytest.raises(WeakClipError, match="of 6 x 4 pixels has a segmentation of 4 x 6"):
         render(tmp_path, (1, {"size": [6, 4], "counts": [0, 24]}))
 

@@ -104,6 +104,10 @@ def rasterize(image: AnnotatedImage, segmentation: Any) -> NDArray[np.bool_]:
         if isinstance(segmentation, list):
             runs = run_lengths.merge(run_lengths.frPyObjects(segmentation, *shape))
         elif isinstance(segmentation["counts"], list):
+            height, width = segmentation["size"]
+            if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != height * width:
+                # pycocotools would fill what is missing with whatever stands in memory
+                raise ValueError(f"runs of {sum(segmentation['counts'])} of {height * width} pixels")
             runs = run_lengths.frPyObjects(segmentation, *shape)
         else:
             runs = segmentation
