@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from joblib.externals.loky import reusable_executor
 from ruamel.yaml import YAML
+
+# The same examples on every machine, however busy it is.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("stages", "weakclip", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data/raw")
