@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from torch.nn import functional
 
 from tests.parity.cases import Case, cases, folder, golden, weights
 from weakclip.crf import CrfKernel
+from weakclip.datasets.index import ClassList
 from weakclip.deeplab.deeplabv1 import DeepLabV1, parameter_groups
-from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.postprocessing import sharpen_winners
-from weakclip.deeplab.prediction import fuse_views
+from weakclip.deeplab.prediction import fuse_views, load_deeplab
 from weakclip.deeplab.recipe import Retraining
+from weakclip.deeplab.released import import_deeplab
 from weakclip.deeplab.released_augmentation import Draws, ReleasedAugmentation, cropped, shifted, zoomed
 from weakclip.deeplab.retraining import masked_cross_entropy
 
@@ -39,40 +41,39 @@ def manifest(case: Case) -> dict:
     return json.loads((FOLDER / str(case["manifest"])).read_text())
 
 
+Networks = dict[tuple[str, int], DeepLabV1]
+
+
 @pytest.fixture(scope="module")
-def networks() -> Iterator[dict[tuple[str, int], DeepLabV1]]:
+def networks() -> Iterator[Networks]:
     """Networks that are filled already, by manifest and seed."""
-    made: dict[tuple[str, int], DeepLabV1] = {}
-    yield made
-    made.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEAKCLIP_DEVICE", "cpu")
+        yield {}
 
 
-def filled(case: Case, networks: dict[tuple[str, int], DeepLabV1]) -> DeepLabV1:
-    """The network of a case with its weights; every key and shape of the manifest is that of the network."""
-    key = str(case["manifest"]), case.fields.get("seed", manifest(case)["seed"])
+def filled(case: Case, networks: Networks, scratch: Path) -> DeepLabV1:
+    """The network of a case, by the way of a user: a checkpoint as released, imported, and loaded for inference."""
+    described = manifest(case)
+    key = str(case["manifest"]), int(case.fields.get("seed", described["seed"]))
     if key not in networks:
-        described = manifest(case)
-        model = build_deeplab(
-            network="deeplabv1_resnet38",
-            encoder="resnet38",
-            encoder_weights="none",
-            num_classes=described["num_classes"],
-            output_stride=8,
-        )
-        own = model.state_dict()
-        assert {name: list(tensor.shape) for name, tensor in own.items()} == {
-            name: shape for name, (shape, _) in described["keys"].items()
-        }
-        for name, tensor in own.items():
-            tensor.copy_(torch.from_numpy(weights().fill(name, tensor.shape, key[1])))
+        state = {name: torch.from_numpy(weights().fill(name, shape, key[1])) for name, (shape, _) in described["keys"].items()}
+        torch.save(state, scratch / "released.pth")
+        names = tuple(f"class {index}" for index in range(1, described["num_classes"]))
+        classes = ClassList(names=names, synonyms=((),) * len(names), background_words=())
+        imported = import_deeplab(scratch / "released.pth", classes, scratch / "deeplab")
+        assert imported.used == described["num_keys"] and not imported.unused
+        (scratch / "released.pth").unlink()
+        model = load_deeplab(scratch / "deeplab")
         assert isinstance(model, DeepLabV1)
-        networks[key] = model.eval()
+        assert sum(parameter.numel() for parameter in model.parameters()) == described["num_parameters"]
+        networks[key] = model
     return networks[key]
 
 
 @pytest.mark.parametrize("case", cases("deeplab_forward"), ids=lambda case: case.file)
-def test_network_and_loss(case: Case, networks: dict[tuple[str, int], DeepLabV1]) -> None:
-    model = filled(case, networks)
+def test_network_and_loss(case: Case, networks: Networks, tmp_path: Path) -> None:
+    model = filled(case, networks, tmp_path)
     stored = golden().Golden(FOLDER / case.file)
     for index, given in enumerate(case["inputs"]):
         image = torch.from_numpy(weights().image(given["tag"], given["shape"], case["seed"]))
@@ -89,8 +90,8 @@ def test_network_and_loss(case: Case, networks: dict[tuple[str, int], DeepLabV1]
 
 
 @pytest.mark.parametrize("case", cases("deeplab_tta"), ids=lambda case: case.file)
-def test_views_are_fused_as_released(case: Case, networks: dict[tuple[str, int], DeepLabV1]) -> None:
-    model = filled(case, networks)
+def test_views_are_fused_as_released(case: Case, networks: Networks, tmp_path: Path) -> None:
+    model = filled(case, networks, tmp_path)
     stored = golden().Golden(FOLDER / case.file)
     photo = stored.stored("photo_rgb")
     seen: list[torch.Tensor] = []
@@ -124,8 +125,8 @@ def test_crf_of_the_evaluation(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", cases("deeplab_lr"), ids=lambda case: case.file)
-def test_learning_rates_and_parameter_groups(case: Case, networks: dict[tuple[str, int], DeepLabV1]) -> None:
-    model, described = filled(case, networks), manifest(case)["parameter_groups"]
+def test_learning_rates_and_parameter_groups(case: Case, networks: Networks, tmp_path: Path) -> None:
+    model, described = filled(case, networks, tmp_path), manifest(case)["parameter_groups"]
     table = json.loads((FOLDER / case.file).read_text())
     for row in table["rows"]:
         of = dict(zip(table["columns"], row, strict=True))
