@@ -5,7 +5,16 @@ import pytest
 
 from weakclip.masks import IGNORE
 from weakclip.seeding import rng
-from weakclip.training_augmentation import Crop, Drawn, cropped, distort_colours, draw_crop, normalised_and_padded
+from weakclip.training_augmentation import (
+    Crop,
+    Drawn,
+    TrainingAugmentation,
+    augment,
+    cropped,
+    distort_colours,
+    draw_crop,
+    padded,
+)
 
 
 class Script:
@@ -67,11 +76,22 @@ def test_the_tenth_crop_is_taken_as_it_is_and_short_sides_whole() -> None:
     assert draw_crop(np.full((3, 40), IGNORE, np.uint8), (4, 4), Drawn(rng(0))).top == 0
 
 
-def test_what_lies_outside_is_zero_and_255() -> None:
+def test_what_lies_outside_has_the_colour_fill_and_is_255() -> None:
     photo, mask = np.full((2, 3, 3), 50, np.uint8), np.ones((2, 3), np.uint8)
     part, labels = cropped(photo, Crop(0, 1), (4, 4)), cropped(mask, Crop(0, 1), (4, 4))
-    mean, std = np.array([10, 20, 30], np.float32), np.array([2, 5, 10], np.float32)
-    inputs, targets = normalised_and_padded(part, labels, (4, 4), mean, std)
-    assert inputs.shape == (4, 4, 3) and (inputs[:2, :2] == [20, 6, 2]).all()
-    assert inputs[2:].max() == inputs[:, 2:].max() == 0
+    pixels, targets = padded(part, labels, (4, 4), (1.5, 2.5, 3.5))
+    assert pixels.shape == (4, 4, 3) and pixels.dtype == np.float32 and (pixels[:2, :2] == 50).all()
+    assert (pixels[2:] == [1.5, 2.5, 3.5]).all() and (pixels[:, 2:] == [1.5, 2.5, 3.5]).all()
     assert (targets[:2, :2] == 1).all() and (targets == IGNORE).sum() == 12
+
+
+def test_a_whole_augmentation_follows_its_draws() -> None:
+    photo = np.repeat(np.arange(12, dtype=np.uint8)[None, :, None] * 20, 6, axis=0).repeat(3, axis=2)
+    mask = np.repeat(np.arange(12, dtype=np.uint8)[None], 6, axis=0)
+    settings = TrainingAugmentation(base_size=(24, 12), scale=(0.5, 2.0), crop_size=8, fill=(9.0, 9.0, 9.0))
+    # Zoom 0.5 keeps 6 x 12 pixels; the crop begins at column 3; mirrored; brighter by 10.
+    pixels, labels = augment(photo, mask, settings, Script(0.5, 0, 3, 0.2, 1, 10, 0, 0, 0, 0))
+    assert labels[:6].tolist() == [[10, 9, 8, 7, 6, 5, 4, 3]] * 6 and (labels[6:] == IGNORE).all()
+    assert pixels[:6, :, 0].tolist() == [[210, 190, 170, 150, 130, 110, 90, 70]] * 6 and (pixels[6:] == 9).all()
+    larger, _ = augment(photo, mask, settings, Script(2.0, 5, 7, 0.9, 0, 0, 0, 0, 0))  # 24 x 48 pixels, not mirrored
+    assert larger.shape == (8, 8, 3) and (np.diff(larger[0, :, 0]) > 0).all()

@@ -1,4 +1,4 @@
-"""The released training augmentation of WeakCLIP: zoom, crop, mirror, colours, normalisation and padding.
+"""The released training augmentation of WeakCLIP: zoom, crop, mirror, colours and padding.
 
 Each step is a function of what was drawn for it; `draw_crop` and `distort_colours` ask for their numbers in the order in which
 the released code does. Photos are RGB, as everywhere here; that code works on BGR, which makes no difference to any step.
@@ -6,6 +6,7 @@ the released code does. Photos are RGB, as everywhere here; that code works on B
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.hsv import HUES, hsv_of_rgb, rgb_of_hsv
+from weakclip.inference import fitted_size
 from weakclip.masks import IGNORE
+from weakclip.resampling import resize_nearest, resize_without_antialias
 
 Photo = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -53,6 +56,34 @@ class Crop:
 
     top: int
     left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAugmentation:
+    """``base_size``: long and short side that a photo is fitted into at zoom 1, pixels. ``scale``: smallest and largest zoom.
+
+    ``crop_size``: side of the result, pixels. ``fill``: RGB 0..255 of what lies outside the photo. Released: (2048, 512),
+    (0.5, 2.0), 512 and the mean of ImageNet's photos.
+    """
+
+    base_size: tuple[int, int]
+    scale: tuple[float, float]
+    crop_size: int
+    fill: Sequence[float]
+
+
+def augment(photo: Photo, mask: Mask, augmentation: TrainingAugmentation, draw: Source) -> tuple[NDArray[np.float32], Mask]:
+    """A random view of a photo (H, W, 3) and its seed (H, W): pixel values (S, S, 3) 0..255 and labels (S, S)."""
+    zoom = draw.uniform(*augmentation.scale)
+    long_side, short_side = augmentation.base_size
+    sides = fitted_size(*mask.shape, long_side=long_side * zoom, short_side=short_side * zoom)
+    photo, mask = resize_without_antialias(photo, *sides), resize_nearest(mask, *sides)
+    window = (augmentation.crop_size, augmentation.crop_size)
+    crop = draw_crop(mask, window, draw)
+    photo, mask = cropped(photo, crop, window), cropped(mask, crop, window)
+    if draw.uniform(0, 1) < 0.5:
+        photo, mask = photo[:, ::-1], mask[:, ::-1]
+    return padded(distort_colours(photo, draw), mask, window, augmentation.fill)
 
 
 def distort_colours(photo: Photo, draw: Source) -> Photo:
@@ -103,15 +134,16 @@ def cropped(pixels: NDArray[np.uint8], crop: Crop, size: tuple[int, int]) -> NDA
     return pixels[crop.top : crop.top + size[0], crop.left : crop.left + size[1]]
 
 
-def normalised_and_padded(
-    photo: Photo, mask: Mask, size: tuple[int, int], mean: NDArray[np.float32], std: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], Mask]:
-    """A photo less ``mean`` over ``std``, (3,) levels, and its mask, in (height, width); below and to the right 0 and 255."""
+def padded(photo: Photo, mask: Mask, size: tuple[int, int], fill: Sequence[float]) -> tuple[NDArray[np.float32], Mask]:
+    """Photo and mask in (height, width), as pixel values (H, W, 3) float32; below and to the right ``fill`` (RGB) and 255.
+
+    The released code pads with 0 after normalisation: ``fill`` is the mean colour that is then subtracted.
+    """
+    pixels, labels = np.empty((*size, 3), np.float32), np.full(size, IGNORE, np.uint8)
+    pixels[:] = fill
     height, width = mask.shape
-    inputs, labels = np.zeros((*size, 3), np.float32), np.full(size, IGNORE, np.uint8)
-    inputs[:height, :width] = (photo.astype(np.float32) - mean) / std
-    labels[:height, :width] = mask
-    return inputs, labels
+    pixels[:height, :width], labels[:height, :width] = photo, mask
+    return pixels, labels
 
 
 def _affine(levels: NDArray[np.uint8], factor: float = 1.0, shift: float = 0.0) -> NDArray[np.uint8]:
