@@ -55,7 +55,7 @@ def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: p
     for path in sorted(Path("data/results/train_weakclip").rglob("*.tsv")) + list(OUTS[0].iterdir()) + [METRICS]:
         path.unlink()
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -110,7 +110,7 @@ def test_views_are_encoded_while_training_where_the_features_hold_none(monkeypat
     assert keys[0] != keys[1]
 
 
-def test_the_published_variant_is_refused_in_two_lines(
+def test_the_published_variant_refuses_features_of_a_frozen_encoder_in_two_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_params(Path("params.yaml"), {"weakclip.variant": "published"})
@@ -124,7 +124,7 @@ def test_the_published_variant_is_refused_in_two_lines(
     problem, hint = capsys.readouterr().err.splitlines()
     assert caught.value.code == 1
     assert problem.startswith("error: ") and "published" in problem
-    assert hint.startswith("hint: ") and "repaired" in hint
+    assert hint.startswith("hint: ") and "features.views=0" in hint
 
 
 def test_features_of_another_encoder_are_refused() -> None:
