@@ -19,11 +19,10 @@ from weakclip.objective import CrfTask, Objective
 from weakclip.released.training import image_batch, released_objective
 from weakclip.supervision import Batch
 
+KERNEL = CrfKernel(gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10, iterations=10)
 OBJECTIVE = Objective(
     boundary_weight=1.0,
-    boundary_kernel=CrfKernel(
-        gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10, iterations=10
-    ),
+    boundary_kernel=KERNEL,
     score_map_weight=0.4,
     score_map_temperature=0.07,
 )
