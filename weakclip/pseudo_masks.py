@@ -47,11 +47,13 @@ def write_scores(
     attributes: dict[str, object],
     *,
     tag_filter: bool,
+    rows: Sequence[int] | None = None,
     photos_at_once: int = 8,
 ) -> None:
     """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
 
-    ``tag_filter``: keep background and the image's tags, renormalised; otherwise the classes that win a pixel.
+    ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
+    where it is None. ``tag_filter``: keep background and the image's tags, renormalised; otherwise the classes that win.
     """
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
@@ -67,7 +69,8 @@ def write_scores(
     ):
         for number, chunk in enumerate(chunks):
             fused = fuse_probabilities(predict, decoded(number), num_classes, fusion)
-            for record, probabilities in zip(chunk, fused, strict=True):
+            for record, everything in zip(chunk, fused, strict=True):
+                probabilities = everything if rows is None else everything[list(rows)]
                 kept = limit_to_tags(probabilities, record.tags) if tag_filter else limit_to_winners(probabilities)
                 writer.write(record.image_id, *kept)
             bar.advance(len(chunk))

@@ -1,4 +1,10 @@
-"""The parity cases: inputs and outputs of the released code in a folder of their own, listed in an index."""
+"""The folder with inputs and outputs of the released code, and the index of its cases.
+
+``WEAKCLIP_PARITY`` names the folder; without it these tests are skipped. ``WEAKCLIP_PARITY_INDEX`` names another index than the
+one beside this file. Seeds, sizes and class lists come from the index and from the folder, never from the tests.
+"""
+
+from __future__ import annotations
 
 import importlib.util
 import json
@@ -7,47 +13,64 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-INDEX = Path(__file__).with_name("index.json")
+FOLDER = "WEAKCLIP_PARITY"
+INDEX = "WEAKCLIP_PARITY_INDEX"
 
 
 @dataclass(frozen=True)
 class Case:
-    """An entry of the index; ``fields`` holds all of it."""
+    """One entry of the index: its family says which test reads it, its file what that compares with."""
 
     family: str
     file: str
-    fields: dict[str, object]
+    fields: dict[str, Any]
 
-    def __getitem__(self, name: str) -> object:
+    def __getitem__(self, name: str) -> Any:
         return self.fields[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.fields.get(name, default)
+
+    @property
+    def path(self) -> Path:
+        return folder() / self.file
+
+    @property
+    def id(self) -> str:
+        return Path(self.file).stem
 
 
 def folder() -> Path:
-    """The folder of the parity data."""
-    name = os.environ.get("WEAKCLIP_PARITY")
+    """The folder of the released code's data; the module that asks is skipped where there is none."""
+    name = os.environ.get(FOLDER)
     if not name:
-        pytest.skip("WEAKCLIP_PARITY names no folder of parity data", allow_module_level=True)
-    return Path(name)
+        pytest.skip(f"{FOLDER} names no folder with data of the released code", allow_module_level=True)
+    path = Path(name)
+    if not path.is_dir():
+        pytest.fail(f"{FOLDER} names {path}, which is no folder", pytrace=False)
+    return path
+
+
+def index() -> list[Case]:
+    """All cases of the index."""
+    path = Path(os.environ.get(INDEX) or Path(__file__).with_name("index.json"))
+    entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    return [Case(entry["family"], entry["file"], entry) for entry in entries]
 
 
 def cases(*families: str) -> list[Case]:
-    """The cases of some families, in the order of the index."""
-    index = Path(os.environ.get("WEAKCLIP_PARITY_INDEX") or INDEX)
-    entries = json.loads(index.read_text(encoding="utf-8"))["cases"]
-    return [Case(entry["family"], entry["file"], entry) for entry in entries if entry["family"] in families]
+    """The cases of these families, for ``pytest.mark.parametrize("case", marked(cases(...)))``."""
+    folder()
+    return [case for case in index() if case.family in families]
 
 
-def weights() -> ModuleType:
-    """The folder's `weights.py`, which makes weights and inputs from names."""
-    return _module("weights")
-
-
-def golden() -> ModuleType:
-    """The folder's `golden.py`, which compares."""
-    return _module("golden")
+def marked(found: list[Case]) -> list[Any]:
+    """The cases as parameters of a test, those that take minutes and gigabytes marked ``slow``."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if case.get("slow") else [], id=case.id) for case in found]
 
 
 @cache
@@ -57,3 +80,18 @@ def _module(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def weights() -> ModuleType:
+    """``weights.py`` of the folder: makes parameters and inputs."""
+    return _module("weights")
+
+
+def golden() -> ModuleType:
+    """``golden.py`` of the folder: reads and compares stored outputs."""
+    return _module("golden")
+
+
+def read_json(case: Case, name: str = "file") -> Any:
+    """The JSON file that a field of the case names."""
+    return json.loads((folder() / case[name]).read_text(encoding="utf-8"))

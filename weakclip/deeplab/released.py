@@ -37,6 +37,14 @@ def is_deeplab(state: dict[str, Tensor]) -> bool:
     return CLASSIFIER in state and FIRST in state
 
 
+def is_released_deeplab(path: Path) -> bool:
+    """`is_deeplab` of a file; whatever cannot be read is none."""
+    try:
+        return is_deeplab(read_state(path, "the command"))
+    except WeakClipError:
+        return False
+
+
 def import_deeplab(path: Path, classes: ClassList, out: Path) -> Imported:
     """Writes ``out/deeplab.safetensors`` with its card, from which `evaluate` runs, out of a released ``.pth``.
 
