@@ -13,8 +13,12 @@ from weakclip.deeplab.resnet38 import ResNet38
 
 
 def make_slim(patch: pytest.MonkeyPatch) -> None:
-    """Gives ResNet38 and DeepLabV1 a few channels; their parts, names and strides stay."""
-    patch.setattr(resnet38, "STAGES", {name: (*kept[:1], 8, 8, *kept[3:]) for name, kept in resnet38.STAGES.items()})
+    """Gives ResNet38 and DeepLabV1 a few channels; their parts, names and strides stay, and where the shape changes."""
+    slim = {
+        name: (blocks, 8, 8 if middle == channels else 12, *rest)
+        for name, (blocks, middle, channels, *rest) in resnet38.STAGES.items()
+    }
+    patch.setattr(resnet38, "STAGES", slim)
     patch.setattr(resnet38, "BOTTLENECKS", {"b6": (12, 0.3), "b7": (16, 0.5)})
     patch.setattr(deeplabv1, "CHANNELS", 16)
     patch.setattr(deeplabv1, "WIDTH", 8)
