@@ -45,6 +45,18 @@ def preset(
         say("for real ones, `weakclip preset folder-openai` (downloads CLIP; meant for a GPU)")
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="a .pth file of the released code")],
+    classes: Annotated[str, typer.Option(help="voc12, coco14, or a file with a class a line")],
+    out: Annotated[Path, typer.Option(help="folder for the weights and their card")],
+) -> None:
+    """Bring a trained WeakCLIP of the released code into this project's format, for generate_masks."""
+    from stages import import_checkpoint as command  # here, so that the other commands start without torch
+
+    command.main(file, classes, out)
+
+
 @app.command("upper-bound")
 def upper_bound() -> None:
     """Train the DeepLab of params.yaml on the true masks: what the pipeline's masks could reach at best."""

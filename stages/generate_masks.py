@@ -34,13 +34,15 @@ def main(
     p = load(params).masks
     index = read_dataset(dataset)
     trained = load_weakclip(weakclip)
+    rows = trained.rows_of(index.classes)
     fusion = Fusion(
         scales=p.scales,
         flip=p.flip,
         base_size=p.base_size,
         window=trained.image_size,
         stride=p.stride,
-        multiple=trained.encoder.patch,
+        multiple=trained.multiple,
+        resize=trained.resize,
     )
     settings = p.model_dump(mode="json")
     code = import_closure(Path(__file__), Path(__file__).parents[1])
@@ -49,19 +51,19 @@ def main(
     )
     predict = predictor(trained.model, trained.encoder)
     attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}
-    num_classes = index.classes.num_classes
     write_scores(
         index.training,
         predict,
-        num_classes,
+        trained.classes.num_classes,
         fusion,
         slot.folder / "scores",
         attributes,
         tag_filter=p.tag_filter,
         share_absent=p.share_absent,
+        rows=rows,
     )
     write_pseudo_masks(index.training, slot.folder / "scores", slot.folder / "pseudo")
-    quality = mask_quality(index.training, slot.folder / "pseudo", num_classes, workers())
+    quality = mask_quality(index.training, slot.folder / "pseudo", index.classes.num_classes, workers())
     recall = tag_recall(index.training, slot.folder / "pseudo")
     write_metrics(metrics, {"pseudo": {**quality, "tag_recall": recall, "scales": p.scales, "flip": p.flip, "crf": False}})
     slot.publish("scores", scores)

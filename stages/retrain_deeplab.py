@@ -11,7 +11,8 @@ from weakclip import params as parameters
 from weakclip.datasets.index import read_dataset
 from weakclip.deeplab.encoders import weights_file
 from weakclip.deeplab.examples import with_masks_from, with_true_masks
-from weakclip.deeplab.retraining import Retraining, retrain
+from weakclip.deeplab.recipe import Retraining
+from weakclip.deeplab.retraining import retrain
 from weakclip.progress import say, size
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics

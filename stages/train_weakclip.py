@@ -7,30 +7,33 @@ Params: ``lr``, ``seed``, ``weakclip``, ``features.scale``, ``features.colour`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from stages._cli import run
-from weakclip.adaptation import AdaptationSchedule, Validation, adapt
-from weakclip.clip.image_encoder import ImageEncoder
-from weakclip.clip.model import Clip, load_same_clip
+from weakclip.adaptation import AdaptationSchedule, Tuning, Validation, adapt
+from weakclip.clip.model import load_same_clip
 from weakclip.crf import CrfKernel
-from weakclip.datasets.index import read_dataset
+from weakclip.datasets.index import Record, read_dataset
 from weakclip.errors import WeakClipError
 from weakclip.features.store import FeatureStore
 from weakclip.network.trained import save_weakclip
-from weakclip.network.weakclip import WeakClipSizes, build_weakclip
+from weakclip.network.variants import Network, build_variant
+from weakclip.network.weakclip import WeakClipSizes
 from weakclip.objective import Objective
 from weakclip.params import Params, load
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import say
+from weakclip.released.training import RELEASED_TUNING, image_batch_maker, released_objective
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
 from weakclip.sampling import held_out
 from weakclip.seeding import seed_torch
-from weakclip.supervision import CachedViews, OnlineViews, batch_maker
+from weakclip.supervision import Batch, CachedViews, OnlineViews, batch_maker
+from weakclip.training_augmentation import TrainingAugmentation
 
 
 def main(
@@ -44,15 +47,15 @@ def main(
 ) -> None:
     """Train WeakCLIP on the seeds."""
     p = load(params)
-    refuse_published(p)
     index = read_dataset(dataset)
     store = FeatureStore(features)
+    check_variant(p, store)
     clip = load_same_clip(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], str(features)
     )
     settings = {"lr": p.lr, "seed": p.seed, **p.weakclip.model_dump(mode="json")}
     if not store.attributes["crop_views"]:
-        settings |= {"scale": p.features.scale, "colour": p.features.colour}
+        settings |= {"scale": p.features.scale, "colour": p.features.colour, "base_size": p.masks.base_size}
     code = import_closure(Path(__file__), Path(__file__).parents[1])
     key = fingerprint(stage="train_weakclip", params=settings, inputs=[dataset, features / "index.json", seeds], code=code)
     slot = ResumeSlot.open("train_weakclip", key)
@@ -60,10 +63,9 @@ def main(
 
     seed_torch(p.seed, "weakclip")
     sizes = WeakClipSizes(**p.weakclip.model_dump(include=set(WeakClipSizes.__dataclass_fields__)))
-    classes = index.classes
-    model = build_weakclip(
-        clip, class_names=classes.names, synonyms=classes.synonyms, background_words=classes.background_words, sizes=sizes
-    )
+    classes, image_size, variant = index.classes, store.attributes["image_size"], p.weakclip.variant
+    network = build_variant(variant, clip, blocks=store.blocks, classes=classes, sizes=sizes, image_size=image_size)
+    model = network.model
     marked = held_out(len(index.training), p.weakclip.held_out_share, p.seed)
     trained = [record for record, mark in zip(index.training, marked, strict=True) if not mark]
     validation = Validation(
@@ -72,21 +74,21 @@ def main(
         seed_folder=seeds,
         num_classes=classes.num_classes,
     )
-    make = batch_maker(
-        trained,
-        views(p, store, clip),
-        seeds,
-        batch_size=p.weakclip.batch_size,
-        seed=p.seed,
-        size=p.weakclip.loss_size,
-        patch=clip.patch,
-        crop=p.weakclip.token_crop,
-    )
+    make, aim, tuning = training(p, network, store, trained, seeds)
     log = StepLog(slot.folder / "plots")
     with closing(Prefetcher(make, last=p.weakclip.iterations - 1)) as batches:
-        adapt(model, batches, objective(p), schedule(p), validation, seed=p.seed, folder=slot.folder, log=log)
+        adapt(model, batches, aim, schedule(p), validation, seed=p.seed, folder=slot.folder, log=log, tuning=tuning)
     log.close()
-    save_weakclip(slot.folder / "weakclip", model, clip, store, sizes, classes, p.weakclip.variant)
+    save_weakclip(
+        slot.folder / "weakclip",
+        model,
+        clip,
+        variant=variant,
+        blocks=store.blocks,
+        image_size=image_size,
+        sizes=sizes,
+        classes=classes,
+    )
     figures = validation(model)
     write_metrics(
         metrics,
@@ -98,19 +100,56 @@ def main(
     say("  " + "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
 
 
-def refuse_published(p: Params) -> None:
-    if p.weakclip.variant == "published":
-        raise WeakClipError("weakclip.variant published is not there yet", "set weakclip.variant to repaired")
-
-
-def views(p: Params, store: FeatureStore, clip: Clip) -> CachedViews | OnlineViews:
-    """Stored crops where the features hold any, else crops encoded while training."""
+def check_variant(p: Params, store: FeatureStore) -> None:
+    """Published as released: its encoder moves, so features of a frozen one are of no use, and nothing can be left out."""
+    w = p.weakclip
+    if w.variant != "published":
+        return
     if store.attributes["crop_views"]:
-        return CachedViews(store)
-    encoder = ImageEncoder(clip, store.blocks)
-    return OnlineViews(
-        encoder=encoder, scale=p.features.scale, colour=p.features.colour, image_size=store.attributes["image_size"]
+        raise WeakClipError(
+            "weakclip.variant published trains the encoder, and features.views keeps features of a frozen one",
+            "set features.views to 0: `dvc exp run -S features.views=0 -S weakclip.variant=published`",
+        )
+    if not (w.pyramid_adapter and w.co_attention and w.token_crop == 1):
+        raise WeakClipError(
+            "weakclip.variant published has its pyramid adapter and co-attention, and sees views whole",
+            "set weakclip.pyramid_adapter and co_attention to true and token_crop to 1.0, or weakclip.variant to repaired",
+        )
+
+
+def training(
+    p: Params, network: Network, store: FeatureStore, records: Sequence[Record], seeds: Path
+) -> tuple[Callable[[int], Batch], Objective, Tuning]:
+    """Batches, losses and rates of the variant."""
+    w = p.weakclip
+    online = OnlineViews(
+        encoder=network.encoder,
+        scale=p.features.scale,
+        colour=p.features.colour,
+        image_size=store.attributes["image_size"],
     )
+    if w.variant == "published":
+        augmentation = TrainingAugmentation(
+            base_size=p.masks.base_size,
+            scale=p.features.scale,
+            crop_size=store.attributes["image_size"],
+            fill=network.encoder.mean.flatten().tolist(),
+        )
+        make = image_batch_maker(
+            records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size
+        )
+        return make, released_objective(objective(p), (w.loss_size, w.loss_size)), RELEASED_TUNING
+    make = batch_maker(
+        records,
+        CachedViews(store) if store.attributes["crop_views"] else online,
+        seeds,
+        batch_size=w.batch_size,
+        seed=p.seed,
+        size=w.loss_size,
+        patch=network.encoder.patch,
+        crop=w.token_crop,
+    )
+    return make, objective(p), Tuning()
 
 
 def objective(p: Params) -> Objective:

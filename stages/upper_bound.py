@@ -12,7 +12,8 @@ from weakclip.datasets.index import read_dataset
 from weakclip.deeplab.encoders import weights_file
 from weakclip.deeplab.examples import Example, read_example, with_true_masks
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
-from weakclip.deeplab.retraining import Retraining, retrain
+from weakclip.deeplab.recipe import Retraining
+from weakclip.deeplab.retraining import retrain
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import mean_iou, percent, score_masks
 from weakclip.progress import say, track

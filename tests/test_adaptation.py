@@ -131,6 +131,8 @@ def test_checkpoints_are_without_clip(dataset: Dataset) -> None:
 class Oracle:
     """Stands in for a network: logits that say one class everywhere."""
 
+    encoder = None
+
     def __init__(self, index: int, num_classes: int) -> None:
         self._logits = torch.zeros(1, num_classes, 1, 1)
         self._logits[:, index] = 5

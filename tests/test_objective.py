@@ -54,7 +54,7 @@ def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objectiv
 
 
 def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
-    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), KERNEL, run_crf)
+    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), objective(1.0), run_crf)
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert target[0, :2].min() > 0
@@ -64,7 +64,7 @@ def test_crf_targets_follow_the_edges_of_the_photo() -> None:
     probabilities = torch.full((2, 4, 16, 16), 0.05)
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
-    target = crf_targets(probabilities, batch(), KERNEL, run_crf)
+    target = crf_targets(probabilities, batch(), objective(1.0), run_crf)
     assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
 
 

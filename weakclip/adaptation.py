@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
 from weakclip.features.store import FeatureStore
+from weakclip.features.views import render_photo
+from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.objective import Objective, crf_pool, losses_of_batch
@@ -31,7 +33,7 @@ from weakclip.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSchedule:
-    """``lr``: peak; linear warm-up over ``warmup`` steps, cosine to zero."""
+    """``lr``: peak, reached after ``warmup`` steps; then a cosine."""
 
     lr: float
     iterations: int
@@ -42,7 +44,7 @@ class AdaptationSchedule:
 
 
 class TrainablePart(nn.Module):
-    """What of WeakCLIP is trained, for checkpoints: CLIP itself is not stored with every one of them."""
+    """What of WeakCLIP is trained, for checkpoints: a frozen CLIP is not stored with every one of them."""
 
     def __init__(self, model: WeakClip) -> None:
         super().__init__()
@@ -63,6 +65,19 @@ def parameter_groups(model: WeakClip, weight_decay: float) -> list[dict[str, obj
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
+def one_rate(step: int, schedule: AdaptationSchedule) -> list[float]:
+    """The same rate for both of `parameter_groups`: linear warm-up, then a cosine to zero."""
+    return [cosine_schedule(step, lr=schedule.lr, iterations=schedule.iterations, warmup=schedule.warmup)] * 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Which parameters are trained in one group, with which weight decay, and at which rate each group is at a step."""
+
+    groups: Callable[[WeakClip, float], list[dict[str, object]]] = parameter_groups
+    rates: Callable[[int, AdaptationSchedule], list[float]] = one_rate
+
+
 @contextmanager
 def process_pool() -> Iterator[joblib.Parallel]:
     with joblib.Parallel(n_jobs=workers(), batch_size=1) as parallel:
@@ -79,10 +94,11 @@ def adapt(
     seed: int,
     folder: Path,
     log: StepLog,
+    tuning: Tuning = Tuning(),
 ) -> None:
     """Trains the model in place; resumes from ``folder``. ``seed``: of the dropout."""
     model.to(device())
-    optimizer = torch.optim.AdamW(parameter_groups(model, schedule.weight_decay), lr=schedule.lr)
+    optimizer = torch.optim.AdamW(tuning.groups(model, schedule.weight_decay), lr=schedule.lr)
     names: dict[int, list[str]] = {}
     target = device()
     with process_pool() as pool:
@@ -95,16 +111,13 @@ def adapt(
             names[step] = batch.names
             return losses_of_batch(model.train(), batch, objective, run_crf)
 
-        def rates(step: int) -> list[float]:
-            return [cosine_schedule(step, lr=schedule.lr, iterations=schedule.iterations, warmup=schedule.warmup)] * 2
-
         train(
             title="WeakCLIP",
             modules={"model": TrainablePart(model)},
             optimizer=optimizer,
             iterations=schedule.iterations,
             losses_of_step=losses,
-            rates_of_step=rates,
+            rates_of_step=lambda step: tuning.rates(step, schedule),
             names_of_step=lambda step: names[step],
             folder=folder,
             checkpoint_every=schedule.checkpoint_every,
@@ -148,9 +161,12 @@ class Validation:
     def _predict(self, model: WeakClip, texts: Tensor, record: Record) -> NDArray[np.uint8]:
         row = self.store.whole_rows(record.image_id)[0]
         view = self.store.view(row)
-        blocks = [
-            torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in sorted(self.store.read(row).items())
-        ]
+        if model.encoder is None:
+            stored = sorted(self.store.read(row).items())
+            blocks = [torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in stored]
+        else:  # it has moved away from what the store holds
+            photo = render_photo(read_photo(record.photo), view)
+            blocks = model.encode(torch.from_numpy(photo)[None].permute(0, 3, 1, 2))
         logits, _ = model(blocks, view.height // self.store.patch, view.width // self.store.patch, texts)
         present = [0, *record.tags]
         full = functional.interpolate(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,8 @@ PHOTO_ENDINGS: Final = frozenset((
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
 REPLACE_HINT: Final = "replace the file with one that opens in an image viewer, or remove it"
 RESAVE_HINT: Final = "save it as an 8-bit RGB JPEG or PNG"
+Resize = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
+"""Photo (H, W, 3), height and width -> the photo at that size."""
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.images import resize_photo
+from weakclip.images import Resize, resize_photo
 
 Predict = Callable[[Tensor], Tensor]
-"""(B, 3, h, w) uint8 -> logits (B, K, h', w') of any size."""
+"""(B, 3, h, w), 0..255 -> logits (B, K, h', w') of any size."""
 
 
 def window_starts(size: int, window: int, stride: int) -> list[tuple[int, int]]:
@@ -38,6 +38,7 @@ class Fusion:
 
     ``scales``: factors on ``base_size`` = (long, short) in pixels. ``flip``: each view plain and mirrored. ``window``,
     ``stride``: of sliding windows, pixels. ``multiple``: sides of the resized photo are multiples of this (the patch).
+    ``resize``: how the photo is resized.
     """
 
     scales: Sequence[float]
@@ -46,9 +47,9 @@ class Fusion:
     window: int
     stride: int
     multiple: int
+    resize: Resize = resize_photo
 
 
-@torch.inference_mode()
 def fuse_probabilities(
     predict: Predict, photos: Sequence[NDArray[np.uint8]], num_classes: int, fusion: Fusion, batch_size: int = 32
 ) -> list[NDArray[np.float32]]:
@@ -57,16 +58,21 @@ def fuse_probabilities(
     Windows of equal size from all photos, scales and mirrors go through the network together. Logits of overlapping
     windows are averaged before the softmax, probabilities of views after it.
     """
-    views = [
-        _View(photo, scale, mirrored, num_classes, fusion)
-        for photo in photos
-        for scale in fusion.scales
-        for mirrored in ((False, True) if fusion.flip else (False,))
+    views = [view for photo in photos for view in views_of(photo, num_classes, fusion)]
+    gather_logits(predict, views, fusion.window, fusion.stride, batch_size)
+    per_photo = len(views) // len(photos)
+    return [
+        sum_of_views(views[index * per_photo : (index + 1) * per_photo], photo.shape[:2]) for index, photo in enumerate(photos)
     ]
-    by_size: dict[tuple[int, int], list[tuple[_View, int, int, int, int]]] = defaultdict(list)
+
+
+@torch.inference_mode()
+def gather_logits(predict: Predict, views: Sequence[ViewLogits], window: int, stride: int, batch_size: int = 32) -> None:
+    """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view."""
+    by_size: dict[tuple[int, int], list[tuple[ViewLogits, int, int, int, int]]] = defaultdict(list)
     for view in views:
-        for top, bottom in window_starts(view.height, fusion.window, fusion.stride):
-            for left, right in window_starts(view.width, fusion.window, fusion.stride):
+        for top, bottom in window_starts(view.pixels.shape[0], window, stride):
+            for left, right in window_starts(view.pixels.shape[1], window, stride):
                 by_size[bottom - top, right - left].append((view, top, bottom, left, right))
     for windows in by_size.values():
         for start in range(0, len(windows), batch_size):
@@ -77,32 +83,40 @@ def fuse_probabilities(
             for (view, top, bottom, left, right), window_logits in zip(batch, logits, strict=True):
                 view.logits[:, top:bottom, left:right] += window_logits
                 view.count[top:bottom, left:right] += 1
-    per_photo = len(views) // len(photos)
-    return [
-        sum_of_views(views[index * per_photo : (index + 1) * per_photo], photo.shape[:2]) for index, photo in enumerate(photos)
-    ]
 
 
-def sum_of_views(views: Sequence[_View], size: tuple[int, ...]) -> NDArray[np.float32]:
+def sum_of_views(views: Sequence[ViewLogits], size: tuple[int, ...]) -> NDArray[np.float32]:
     total = torch.stack([view.probabilities(size) for view in views]).mean(dim=0)
     return total.numpy()
 
 
-class _View:
-    """One resized, maybe mirrored photo and the logits gathered for it."""
+def views_of(photo: NDArray[np.uint8], num_classes: int, fusion: Fusion) -> list[ViewLogits]:
+    """The views of one photo: for each scale the plain one and, where mirrors are wanted, the mirrored one."""
+    views = []
+    for scale in fusion.scales:
+        long_side, short_side = (side * scale for side in fusion.base_size)
+        height, width = fitted_size(*photo.shape[:2], long_side=long_side, short_side=short_side, multiple=fusion.multiple)
+        pixels = fusion.resize(photo, height, width)
+        views.append(ViewLogits(pixels, num_classes))
+        if fusion.flip:
+            views.append(ViewLogits(np.ascontiguousarray(pixels[:, ::-1]), num_classes, mirrored=True))
+    return views
 
-    def __init__(self, photo: NDArray[np.uint8], scale: float, mirrored: bool, num_classes: int, fusion: Fusion) -> None:
-        long_side, short_side = fusion.base_size
-        self.height, self.width = fitted_size(
-            photo.shape[0], photo.shape[1], long_side=long_side * scale, short_side=short_side * scale, multiple=fusion.multiple
-        )
-        pixels = resize_photo(photo, self.height, self.width)
-        self.mirrored = mirrored
-        self.pixels = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
-        self.logits = torch.zeros(num_classes, self.height, self.width)
-        self.count = torch.zeros(self.height, self.width)
+
+class ViewLogits:
+    """A view of a photo and the logits gathered for it.
+
+    ``pixels``: (h, w, 3), 0..255, as the network sees them. ``mirrored``: the photo the other way round, which is undone in the
+    probabilities.
+    """
+
+    def __init__(self, pixels: NDArray[np.generic], num_classes: int, *, mirrored: bool = False) -> None:
+        self.pixels, self.mirrored = pixels, mirrored
+        self.logits = torch.zeros(num_classes, *pixels.shape[:2])
+        self.count = torch.zeros(pixels.shape[:2])
 
     def probabilities(self, size: tuple[int, ...]) -> Tensor:
+        """(K, *size), the view turned back."""
         logits = functional.interpolate(
             (self.logits / self.count)[None], size=tuple(size), mode="bilinear", align_corners=False
         )[0]

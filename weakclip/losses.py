@@ -45,8 +45,11 @@ def boundary_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return (target * ratio.log()).sum(dim=1).mean()
 
 
-def score_map_loss(scores: Tensor, seed: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of the score map (B, K, h, w) of cosines on the seed (B, H, W) int64, unsure pixels left out."""
+def score_map_loss(scores: Tensor, seed: Tensor, temperature: float, count_unsure: bool = False) -> Tensor:
+    """Cross entropy of the score map (B, K, h, w) of cosines on the seed (B, H, W) int64, unsure pixels left out.
+
+    ``count_unsure``: unsure pixels add nothing to the sum, and yet count in the mean.
+    """
     logits = functional.interpolate(scores / temperature, size=seed.shape[1:], mode="bilinear", align_corners=False)
-    counted = (seed != IGNORE).sum().clamp_min(1)
+    counted = seed.numel() if count_unsure else (seed != IGNORE).sum().clamp_min(1)
     return functional.cross_entropy(logits, seed, ignore_index=IGNORE, reduction="sum") / counted

@@ -20,15 +20,25 @@ from weakclip.supervision import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """``boundary_kernel``: of the dense CRF at the size of the batch's photos."""
+    """``boundary_kernel``: of the dense CRF at the size of the batch's photos.
+
+    ``boundary_floor``: what its probabilities are lifted to. ``tag_limited``: whether background and the image's tags are all
+    its labels. ``count_unsure``: see `score_map_loss`. ``size``: height and width of the probabilities in the other losses;
+    those of the seeds where it is None. ``align_odd_sizes``: whether logits are resized to two odd sides with corners aligned.
+    """
 
     boundary_weight: float
     boundary_kernel: CrfKernel
     score_map_weight: float
     score_map_temperature: float
+    boundary_floor: float = 1e-5
+    tag_limited: bool = True
+    count_unsure: bool = False
+    size: tuple[int, int] | None = None
+    align_odd_sizes: bool = False
 
 
-CrfTask = tuple[NDArray[np.uint8], NDArray[np.float32], CrfKernel]
+CrfTask = tuple[NDArray[np.uint8], NDArray[np.float32], CrfKernel, float]
 RunCrf = Callable[[Sequence[CrfTask]], list[NDArray[np.float32]]]
 
 
@@ -39,23 +49,43 @@ def crf_pool(parallel: joblib.Parallel) -> RunCrf:
 
 def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf: RunCrf) -> dict[str, Tensor]:
     """The weighted losses by name."""
-    logits, scores = model(batch.tokens, batch.height, batch.width)
-    size = batch.seeds.shape[1:]
-    probabilities = class_probabilities(functional.interpolate(logits, size=size, mode="bilinear", align_corners=False))
-    losses = {"seeding_loss": seeding_loss(probabilities, cues(batch.seeds, probabilities.shape[1]))}
+    tokens = batch.tokens if batch.images is None else model.encode(batch.images)
+    logits, scores = model(tokens, batch.height, batch.width)
+    probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
+    seeds = shrink_seeds(batch.seeds, probabilities.shape[2:])
+    losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]))}
     if objective.boundary_weight > 0:
-        target = crf_targets(probabilities.detach(), batch, objective.boundary_kernel, run_crf)
+        target = crf_targets(probabilities.detach(), batch, objective, run_crf)
         losses["boundary_loss"] = objective.boundary_weight * boundary_loss(probabilities, target)
-    losses["score_map_loss"] = objective.score_map_weight * score_map_loss(scores, batch.seeds, objective.score_map_temperature)
+    losses["score_map_loss"] = objective.score_map_weight * score_map_loss(
+        scores, batch.seeds, objective.score_map_temperature, objective.count_unsure
+    )
     return losses
 
 
-def crf_targets(probabilities: Tensor, batch: Batch, kernel: CrfKernel, run_crf: RunCrf) -> Tensor:
-    """What the dense CRF makes of each image's probabilities (B, K, S, S), among background and its tags; zero elsewhere."""
-    present = [[0, *tags] for tags in batch.tags]
+def probabilities_at(logits: Tensor, size: Sequence[int], align_odd_sizes: bool) -> Tensor:
+    """Class probabilities of logits (B, K, h, w), resized to ``size``."""
+    aligned = align_odd_sizes and all(side % 2 == 1 for side in size)
+    return class_probabilities(functional.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=aligned))
+
+
+def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
+    """Seeds (B, H, W) at another size: of each cell the pixel at its upper left corner."""
+    if seeds.shape[1:] == tuple(size):
+        return seeds
+    rows, columns = (
+        torch.arange(target, device=seeds.device) * side // target for side, target in zip(seeds.shape[1:], size, strict=True)
+    )
+    return seeds[:, rows[:, None], columns]
+
+
+def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_crf: RunCrf) -> Tensor:
+    """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels."""
+    everything = list(range(probabilities.shape[1]))
+    present = [[0, *tags] if objective.tag_limited else everything for tags in batch.tags]
     values = probabilities.cpu().numpy()
     tasks = [
-        (photo, renormalise(value[classes]), kernel)
+        (photo, renormalise(value[classes]), objective.boundary_kernel, objective.boundary_floor)
         for photo, value, classes in zip(batch.photos, values, present, strict=True)
     ]
     target = torch.zeros_like(probabilities)

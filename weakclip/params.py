@@ -116,6 +116,12 @@ def _misfits(params: Params) -> Iterator[str]:
         yield f"weakclip.decoder_width is {weakclip.decoder_width}: should be a multiple of weakclip.decoder_heads"
     if (deeplab.encoder == "mini") != (deeplab.encoder_weights == "mini") and deeplab.encoder_weights != "none":
         yield f"deeplab.encoder_weights is {deeplab.encoder_weights!r}: does not fit deeplab.encoder {deeplab.encoder!r}"
+    if (deeplab.encoder == "resnet38") != (deeplab.network == "deeplabv1_resnet38"):
+        yield f"deeplab.encoder is {deeplab.encoder!r}: resnet38 goes with deeplab.network deeplabv1_resnet38 only"
+    elif deeplab.encoder == "resnet38" and deeplab.output_stride != 8:
+        yield f"deeplab.output_stride is {deeplab.output_stride}: that of resnet38 is 8"
+    elif deeplab.encoder == "resnet38" and deeplab.encoder_weights == "timm":
+        yield "deeplab.encoder_weights is 'timm': timm has no resnet38, give a file or none"
     if deeplab.crop_size % deeplab.output_stride:
         yield f"deeplab.crop_size is {deeplab.crop_size}: should be a multiple of deeplab.output_stride"
 

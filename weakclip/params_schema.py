@@ -206,24 +206,25 @@ class CrfParams(Section):
 
 
 class DeepLabParams(Section):
-    network: Literal["deeplabv3plus"]
-    """The segmentation network that is retrained. Paper: DeepLabV1 with ResNet38."""
+    network: Literal["deeplabv3plus", "deeplabv1_resnet38"]
+    """The segmentation network that is retrained. Paper: deeplabv1_resnet38."""
     encoder: Name
-    """timm's name of the encoder, or `mini`."""
+    """timm's name of the encoder, or `mini`; for deeplabv1_resnet38 `resnet38`."""
     encoder_weights: Name
-    """Weights the encoder starts from: `mini`, `timm` (its ImageNet weights), `none`, or a file."""
+    """Weights the encoder starts from: `mini`, `timm` (its ImageNet weights), `none`, or a file; those of resnet38 are a file
+    of MXNet (.params) or of torch."""
     masks: Literal["refined", "gated"]
     """Masks to train on: the refined ones, or those with unsure pixels at 255."""
     output_stride: Literal[8, 16]
-    """Pixels of the photo to one cell of the encoder's last map."""
+    """Pixels of the photo to one cell of the encoder's last map. Paper: 8."""
     iterations: Count
     """Training steps. Paper: 40,000 by the released command line's default."""
     batch_size: Count
     """Crops in a step, over all devices. Paper: 16."""
     lr: Positive
-    """Learning rate of the decoder at the start of the polynomial schedule."""
+    """Learning rate of the decoder at the start of the polynomial schedule. Paper: 0.05."""
     encoder_lr_factor: NotNegative
-    """The encoder's learning rate, as a share of lr; 0 freezes it."""
+    """The encoder's learning rate, as a share of lr; 0 freezes it. Paper: 0.1."""
     weight_decay: NotNegative
     """Weight decay. Paper: 5e-4 (SGD)."""
     crop_size: Annotated[int, Field(ge=32)]
@@ -231,11 +232,26 @@ class DeepLabParams(Section):
     scale: Zoom
     """Range of the random zoom. Paper: 0.5, 1.5."""
     colour: Share
-    """Strength of the random colour distortion, 0..1; 0 is none."""
+    """Strength of the random colour distortion, 0..1; 0 is none. Paper: 0.1, shifts of up to 10 levels."""
     validate_every: Count
     """Steps between two validations."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
+
+
+class EvaluateCrfParams(Section):
+    gaussian_sxy: Positive
+    """Width of the smoothness kernel, pixels. Paper: 1."""
+    gaussian_compat: NotNegative
+    """Weight of the smoothness kernel. Paper: 3."""
+    bilateral_sxy: Positive
+    """Width in space of the appearance kernel, pixels. Paper: 112 for photos of about 500 pixels."""
+    bilateral_srgb: Positive
+    """Width in colour of the appearance kernel, levels of 0..255. Paper: 2."""
+    bilateral_compat: NotNegative
+    """Weight of the appearance kernel. Paper: 3."""
+    iterations: WholeNumber
+    """Mean-field iterations; 0 leaves the CRF out. Paper: 10."""
 
 
 class EvaluateParams(Section):
@@ -243,6 +259,8 @@ class EvaluateParams(Section):
     """Factors of the photo's size at which the DeepLab sees it; scores are averaged. Paper: 0.5, 0.75, 1.0, 1.25, 1.5."""
     flip: bool
     """Whether each scale is also seen mirrored. Paper: true."""
+    crf: EvaluateCrfParams
+    """Dense CRF on what the DeepLab found, among the classes that it found."""
     gallery_size: WholeNumber
     """Images in the report's gallery."""
 

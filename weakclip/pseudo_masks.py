@@ -48,12 +48,14 @@ def write_scores(
     *,
     tag_filter: bool,
     share_absent: bool,
+    rows: Sequence[int] | None = None,
     photos_at_once: int = 8,
 ) -> None:
     """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
 
-    ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says (`limit_to_tags`); otherwise
-    the classes that win a pixel.
+    ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
+    where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
+    (`limit_to_tags`); otherwise the classes that win a pixel.
     """
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
@@ -69,7 +71,8 @@ def write_scores(
     ):
         for number, chunk in enumerate(chunks):
             fused = fuse_probabilities(predict, decoded(number), num_classes, fusion)
-            for record, probabilities in zip(chunk, fused, strict=True):
+            for record, everything in zip(chunk, fused, strict=True):
+                probabilities = everything if rows is None else everything[list(rows)]
                 if tag_filter:
                     kept = limit_to_tags(probabilities, record.tags, share_absent=share_absent)
                 else:

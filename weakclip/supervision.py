@@ -24,7 +24,8 @@ from weakclip.seeding import rng
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """``tokens``: per tapped block (B, 1 + h w, C) float32. ``height``, ``width``: the grid. ``photos``: (B, S, S, 3) uint8.
-    ``seeds``: (B, S, S) int64, 255 unsure or outside the photo. ``tags``: 1-based classes of each image."""
+    ``seeds``: (B, S, S) int64, 255 unsure or outside the photo. ``tags``: 1-based classes of each image.
+    ``images``: (B, 3, H, W) RGB, 0..255, in place of tokens, for a network that has an encoder of its own."""
 
     tokens: list[Tensor]
     height: int
@@ -33,11 +34,13 @@ class Batch:
     seeds: Tensor
     tags: list[tuple[int, ...]]
     names: list[str]
+    images: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on a device."""
         tokens = [block.to(device, non_blocking=True) for block in self.tokens]
-        return replace(self, tokens=tokens, seeds=self.seeds.to(device, non_blocking=True))
+        images = None if self.images is None else self.images.to(device, non_blocking=True)
+        return replace(self, tokens=tokens, images=images, seeds=self.seeds.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

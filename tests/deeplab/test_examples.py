@@ -6,13 +6,18 @@ from PIL import Image
 
 from weakclip.datasets.index import Record
 from weakclip.deeplab import examples as module
-from weakclip.deeplab.augmentation import Augmentation
+from weakclip.deeplab.augmentation import Augmentation, augment
 from weakclip.deeplab.examples import Batches, Example, read_example, with_masks_from, with_true_masks
+from weakclip.deeplab.recipe import Mask, Pixels
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 from weakclip.seeding import rng
 
 AUGMENTATION = Augmentation(crop_size=32, scale=(0.8, 1.25), colour=0.2, fill=(120, 120, 120))
+
+
+def crop(photo: Pixels, mask: Mask, draw: np.random.Generator) -> tuple[Pixels, Mask]:
+    return augment(photo, mask, AUGMENTATION, draw)
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def five(tmp_path: Path) -> tuple[Example, ...]:
 
 
 def batches(examples: tuple[Example, ...], seed: int = 0) -> Batches:
-    return Batches(examples, augmentation=AUGMENTATION, batch_size=4, num_classes=2, seed=seed)
+    return Batches(examples, augment=crop, batch_size=4, num_classes=2, seed=seed)
 
 
 def test_records_meet_their_masks(tmp_path: Path) -> None:

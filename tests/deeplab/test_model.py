@@ -1,14 +1,17 @@
 import pytest
 import torch
 
-from weakclip.deeplab.model import DeepLab, build_deeplab, enlarge
+from weakclip.deeplab.deeplabv3plus import DeepLabV3Plus
+from weakclip.deeplab.model import build_deeplab
 
 
-def tiny(encoder: str = "mini", output_stride: int = 16, num_classes: int = 4) -> DeepLab:
+def tiny(encoder: str = "mini", output_stride: int = 16, num_classes: int = 4) -> DeepLabV3Plus:
     torch.manual_seed(0)
-    return build_deeplab(
+    model = build_deeplab(
         network="deeplabv3plus", encoder=encoder, encoder_weights="none", num_classes=num_classes, output_stride=output_stride
     )
+    assert isinstance(model, DeepLabV3Plus)
+    return model
 
 
 @pytest.mark.parametrize(("encoder", "stride"), [("mini", 2), ("resnet18", 4), ("mobilenetv3_small_050", 4)])
@@ -55,4 +58,4 @@ def test_unknown_values_are_programmer_mistakes(network: str, stride: int) -> No
 
 
 def test_enlarged_constant_logits_stay_constant() -> None:
-    assert torch.allclose(enlarge(torch.full((1, 2, 3, 4), 0.7), 11, 13), torch.tensor(0.7))
+    assert torch.allclose(tiny().enlarge(torch.full((1, 2, 3, 4), 0.7), 11, 13), torch.tensor(0.7))

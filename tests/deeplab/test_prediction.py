@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from weakclip.deeplab import prediction
-from weakclip.deeplab.model import DeepLab, build_deeplab
+from weakclip.deeplab.model import build_deeplab
+from weakclip.deeplab.network import DeepLab
 from weakclip.deeplab.prediction import load_deeplab, predict_batch, predict_probabilities
 from weakclip.errors import WeakClipError
 from weakclip.seeding import rng

@@ -8,20 +8,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.deeplab.slim_resnet38 import make_slim
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab import retraining
+from weakclip.deeplab.deeplabv3plus import build as build_deeplabv3plus
+from weakclip.deeplab.deeplabv3plus import parameter_groups, set_training
 from weakclip.deeplab.examples import Batch, Example
-from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
-from weakclip.deeplab.retraining import (
-    Retraining,
-    loss_of_batch,
-    masked_cross_entropy,
-    parameter_groups,
-    retrain,
-    set_training,
-    validation_subset,
-)
+from weakclip.deeplab.recipe import Retraining
+from weakclip.deeplab.retraining import loss_of_batch, masked_cross_entropy, retrain, validation_subset
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, write_mask
 from weakclip.runlog import StepLog
@@ -110,6 +105,47 @@ def test_few_shapes_are_learnt_by_heart(shapes: tuple[Example, ...], tmp_path: P
     assert predict_probabilities(model, photo, scales=(1.0,), flip=True).argmax(axis=0)[24, 18] == 1
 
 
+def test_the_papers_network_learns_and_resumes_to_the_same_bytes(
+    shapes: tuple[Example, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_slim(monkeypatch)
+    settings = replace(
+        SETTINGS,
+        network="deeplabv1_resnet38",
+        encoder="resnet38",
+        output_stride=8,
+        iterations=60,
+        batch_size=4,
+        lr=0.2,
+        encoder_lr_factor=1.0,
+        crop_size=48,
+        validate_every=60,
+        checkpoint_every=30,
+    )
+    log = StepLog(tmp_path / "plots")
+    run(settings, shapes, tmp_path / "straight", log)
+    log.close()
+    rows = [row.split("\t") for row in (tmp_path / "plots/metrics/cross_entropy.tsv").read_text().splitlines()[1:]]
+    losses = [float(loss) for _, loss in rows]
+    assert min(losses[-2:]) < 0.7 * losses[0], losses
+    model = load_deeplab(tmp_path / "straight" / "deeplab")
+    assert model.card["network"] == "deeplabv1_resnet38" and model.views.fuse_logits
+
+    original, calls = retraining.loss_of_batch, iter(range(100))
+
+    def killed(*arguments: object) -> torch.Tensor:
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(retraining, "loss_of_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, shapes, tmp_path / "killed")
+    monkeypatch.setattr(retraining, "loss_of_batch", original)
+    run(settings, shapes, tmp_path / "killed")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "straight")
+
+
 def test_validation_is_logged_by_step_and_absent_without_masks(shapes: tuple[Example, ...], tmp_path: Path) -> None:
     log = StepLog(tmp_path / "plots")
     run(SETTINGS, shapes, tmp_path / "run", log)
@@ -136,31 +172,31 @@ def test_only_ignored_pixels_give_zero_and_no_nan() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_small_batches_train(batch_size: int) -> None:
-    model = build_deeplab(network="deeplabv3plus", encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
-    set_training(model, batch_size, pretrained=False)
+    model = build_deeplabv3plus(encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
+    set_training(model, batch_size, False)
     batch = Batch(np.zeros((batch_size, 32, 32, 3), np.uint8), np.zeros((batch_size, 32, 32), np.uint8))
-    loss = loss_of_batch(model, batch, rng(0))
+    loss = loss_of_batch(model, batch, 2, rng(0))
     loss.backward()
     assert math.isfinite(loss.item())
 
 
 def test_a_pretrained_encoder_keeps_its_statistics_in_small_batches_only() -> None:
-    model = build_deeplab(network="deeplabv3plus", encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
+    model = build_deeplabv3plus(encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
 
     def training(part: nn.Module) -> set[bool]:
         return {module.training for module in part.modules() if isinstance(module, nn.BatchNorm2d)}
 
-    set_training(model, 4, pretrained=True)
+    set_training(model, 4, True)
     assert training(model.encoder) == {False} and training(model.decoder) == {True}
-    set_training(model, 16, pretrained=True)
+    set_training(model, 16, True)
     assert training(model.encoder) == {True}
-    set_training(model, 1, pretrained=False)
+    set_training(model, 1, False)
     assert training(model.encoder) == {True} and training(model.decoder) == {True, False}
 
 
 def test_each_parameter_is_in_one_group_and_vectors_do_not_decay() -> None:
-    model = build_deeplab(network="deeplabv3plus", encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
-    groups = parameter_groups(model, SETTINGS)
+    model = build_deeplabv3plus(encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
+    groups = parameter_groups(model, SETTINGS.weight_decay)
     grouped = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
     assert [group["weight_decay"] for group in groups] == [1e-4, 0.0, 1e-4, 0.0]

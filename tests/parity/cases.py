@@ -1,6 +1,7 @@
-"""The cases of a folder of parity data (what the released code computed), as its index lists them.
+"""The folder with inputs and outputs of the released code, and the index of its cases.
 
-``WEAKCLIP_PARITY`` names the folder; ``WEAKCLIP_PARITY_INDEX`` an index other than ``tests/parity/index.json``.
+``WEAKCLIP_PARITY`` names the folder; without it these tests are skipped. ``WEAKCLIP_PARITY_INDEX`` names another index than the
+one beside this file. Seeds, sizes and class lists come from the index and from the folder, never from the tests.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-INDEX = Path(__file__).with_name("index.json")
+FOLDER = "WEAKCLIP_PARITY"
+INDEX = "WEAKCLIP_PARITY_INDEX"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file of the folder and what its family's test has to know about it."""
+    """One entry of the index: its family says which test reads it, its file what that compares with."""
 
     family: str
     file: str
@@ -29,44 +32,66 @@ class Case:
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.fields.get(name, default)
+
+    @property
+    def path(self) -> Path:
+        return folder() / self.file
+
     @property
     def id(self) -> str:
         return Path(self.file).stem
 
 
 def folder() -> Path:
-    """The folder of the parity data; without one the module that asks is skipped."""
-    name = os.environ.get("WEAKCLIP_PARITY", "")
+    """The folder of the released code's data; the module that asks is skipped where there is none."""
+    name = os.environ.get(FOLDER)
     if not name:
-        pytest.skip("WEAKCLIP_PARITY names no folder of parity data", allow_module_level=True)
-    return Path(name)
+        pytest.skip(f"{FOLDER} names no folder with data of the released code", allow_module_level=True)
+    path = Path(name)
+    if not path.is_dir():
+        pytest.fail(f"{FOLDER} names {path}, which is no folder", pytrace=False)
+    return path
 
 
-def every_case() -> list[Case]:
+def index() -> list[Case]:
     """All cases of the index."""
-    index = Path(os.environ.get("WEAKCLIP_PARITY_INDEX", "") or INDEX)
-    entries = json.loads(index.read_text(encoding="utf-8"))["cases"]
-    return [Case(family=entry["family"], file=entry["file"], fields=entry) for entry in entries]
+    path = Path(os.environ.get(INDEX) or Path(__file__).with_name("index.json"))
+    entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    return [Case(entry["family"], entry["file"], entry) for entry in entries]
 
 
-def cases(*families: str) -> list[Any]:
-    """The cases of the families, for ``pytest.mark.parametrize``."""
+def cases(*families: str) -> list[Case]:
+    """The cases of these families, for ``pytest.mark.parametrize("case", marked(cases(...)))``."""
     folder()
-    return [pytest.param(case, id=case.id) for case in every_case() if case.family in families]
+    return [case for case in index() if case.family in families]
 
 
-def weights() -> ModuleType:
-    return load("weights")
+def marked(found: list[Case]) -> list[Any]:
+    """The cases as parameters of a test, those that take minutes and gigabytes marked ``slow``."""
+    return [pytest.param(case, marks=[pytest.mark.slow] if case.get("slow") else [], id=case.id) for case in found]
 
 
-def golden() -> ModuleType:
-    return load("golden")
-
-
-def load(name: str) -> ModuleType:
-    """A module of the folder, which is no package of this project."""
+@cache
+def _module(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"parity_{name}", folder() / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def weights() -> ModuleType:
+    """``weights.py`` of the folder: makes parameters and inputs."""
+    return _module("weights")
+
+
+def golden() -> ModuleType:
+    """``golden.py`` of the folder: reads and compares stored outputs."""
+    return _module("golden")
+
+
+def read_json(case: Case, name: str = "file") -> Any:
+    """The JSON file that a field of the case names."""
+    return json.loads((folder() / case[name]).read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import ROOT
-from tests.parity.cases import Case, cases, folder, golden
+from tests.parity.cases import Case, cases, folder, golden, marked
 from weakclip.crf import CrfKernel, dense_crf
 from weakclip.params import load
 from weakclip.params_schema import BoundaryCrfParams, CrfParams
@@ -19,7 +19,7 @@ def kernel(values: CrfParams | BoundaryCrfParams) -> CrfKernel:
 
 
 @pytest.mark.parametrize("preset", ["voc12", "coco14"])
-@pytest.mark.parametrize("case", cases("crf"))
+@pytest.mark.parametrize("case", marked(cases("crf")))
 def test_post_processing_of_a_preset_is_the_released_one(case: Case, preset: str) -> None:
     file, name = golden().Golden(folder() / case.file), preset.removesuffix("14")
     params = load(ROOT / "weakclip" / "presets" / f"{preset}.yaml")
@@ -30,7 +30,7 @@ def test_post_processing_of_a_preset_is_the_released_one(case: Case, preset: str
 
 
 @pytest.mark.parametrize("preset", ["voc12", "coco14"])
-@pytest.mark.parametrize("case", cases("crf"))
+@pytest.mark.parametrize("case", marked(cases("crf")))
 def test_boundary_loss_of_a_preset_has_the_released_crf(case: Case, preset: str) -> None:
     file = golden().Golden(folder() / case.file)
     params = load(ROOT / "weakclip" / "presets" / f"{preset}.yaml")
@@ -39,7 +39,7 @@ def test_boundary_loss_of_a_preset_has_the_released_crf(case: Case, preset: str)
     file.check("loss_crf_q", sharpened, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("case", cases("crf"))
+@pytest.mark.parametrize("case", marked(cases("crf")))
 def test_without_a_crf_the_label_is_the_key_of_the_largest_probability(case: Case) -> None:
     file = golden().Golden(folder() / case.file)
     assert file.agreement("npypng_label", file.stored("keys")[file.stored("prob").argmax(axis=0)]) == 1.0

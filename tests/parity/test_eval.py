@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.score import main
-from tests.parity.cases import Case, cases, folder
+from tests.parity.cases import Case, cases, folder, marked
 from weakclip.evaluation import class_shares, mean_over_classes, score_masks
 from weakclip.masks import write_mask
 
@@ -21,7 +21,7 @@ def read(case: Case) -> tuple[dict[str, np.ndarray], list[str]]:
     return arrays, [name.removeprefix("gt") for name in arrays if name.startswith("gt")]
 
 
-@pytest.mark.parametrize("case", cases("eval"))
+@pytest.mark.parametrize("case", marked(cases("eval")))
 def test_counts_and_shares_are_the_released_ones(case: Case) -> None:
     expected, images = read(case)
     confusion = score_masks([(expected[f"pred{n}"], expected[f"gt{n}"]) for n in images], case["num_classes"])
@@ -34,7 +34,7 @@ def test_counts_and_shares_are_the_released_ones(case: Case) -> None:
     np.testing.assert_allclose(means, expected["miou_fp_fn"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("case", cases("eval"))
+@pytest.mark.parametrize("case", marked(cases("eval")))
 def test_weakclip_score_prints_the_released_figures(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

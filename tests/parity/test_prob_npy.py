@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parity.cases import Case, cases, folder, golden
+from tests.parity.cases import Case, cases, folder, golden, marked
 from weakclip.datasets.pickled import read_pickled_dictionary
 from weakclip.inference import limit_to_winners
 from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
@@ -15,7 +15,7 @@ from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
 NAMES = ["prob", "keys", "pred"]
 
 
-@pytest.mark.parametrize("case", cases("prob_npy"))
+@pytest.mark.parametrize("case", marked(cases("prob_npy")))
 def test_a_saved_file_is_read(case: Case) -> None:
     scores = read_prob_npy(folder() / case.file)
     raw = read_pickled_dictionary(folder() / case.file)
@@ -24,7 +24,7 @@ def test_a_saved_file_is_read(case: Case) -> None:
     np.testing.assert_array_equal(scores.labels[None], raw["pred"])
 
 
-@pytest.mark.parametrize("case", cases("prob_npy"))
+@pytest.mark.parametrize("case", marked(cases("prob_npy")))
 def test_what_is_written_for_the_same_average_is_the_same(case: Case, tmp_path: Path) -> None:
     average = golden().Golden(folder() / case["average"]).stored("prob_avg")[0]
     everything = SavedScores(classes=np.arange(len(average)), probabilities=average)
@@ -38,7 +38,7 @@ def test_what_is_written_for_the_same_average_is_the_same(case: Case, tmp_path: 
     assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
 
 
-@pytest.mark.parametrize("case", cases("prob_npy"))
+@pytest.mark.parametrize("case", marked(cases("prob_npy")))
 def test_the_pipeline_keeps_the_same_classes_without_tags(case: Case) -> None:
     average = golden().Golden(folder() / case["average"]).stored("prob_avg")[0]
     classes, kept = limit_to_winners(average)

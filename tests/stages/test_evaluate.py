@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages import evaluate
+from tests.conftest import change_params
 from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask, write_mask
@@ -115,6 +116,17 @@ def test_figures_tables_predictions_and_report_are_written(project: Path, capsys
     assert [line.split()[0] for line in output] == ["seed", "pseudo", "refined", "val", "report:"]
     assert "+10.50" in output[2]
     assert output[-1].endswith("data/results/evaluate/report/index.html")
+
+
+def test_a_crf_sharpens_what_the_network_found_and_the_figures_say_so(project: Path) -> None:
+    evaluate.main()
+    before = {name: read_mask(OUT / f"predictions/{name}.png") for name in "vw"}
+    change_params(Path("params.yaml"), {"evaluate.crf.iterations": 5})
+    evaluate.main()
+    metrics = read("metrics.json")
+    assert isinstance(metrics, dict) and metrics["val"]["crf"] is True
+    assert metrics["val"]["confidence"] > 90  # 80 before
+    assert all(np.array_equal(read_mask(OUT / f"predictions/{name}.png"), before[name]) for name in "vw")
 
 
 def test_training_images_show_six_columns_and_val_images_three(project: Path) -> None:

@@ -7,7 +7,10 @@ from PIL import Image
 
 from stages import retrain_deeplab, upper_bound
 from tests.conftest import change_params
+from tests.deeplab.slim_resnet38 import make_slim, write_weights
 from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
+from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
+from weakclip.deeplab.resnet38 import ResNet38
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 
@@ -71,6 +74,22 @@ def test_weights_card_metrics_and_curves_are_written_with_the_same_bytes_each_ti
     assert not list(Path(".resume/retrain_deeplab").iterdir())
     retrain_deeplab.main()
     assert first == {name: Path(name).read_bytes() for name in OUTS}
+
+
+def test_the_papers_network_starts_from_mxnet_weights_and_evaluates(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_slim(monkeypatch)
+    file = write_weights(ResNet38(), Path("data/raw/resnet38.params"))
+    changes = {"network": "deeplabv1_resnet38", "encoder": "resnet38", "encoder_weights": str(file), "output_stride": 8}
+    change_params(project / "params.yaml", {f"deeplab.{name}": value for name, value in changes.items()})
+    retrain_deeplab.main()
+    card = json.loads(Path(OUTS[1]).read_text())
+    assert card["network"] == "deeplabv1_resnet38" and card["encoder_weights"]["name"] == "resnet38.params"
+    photo = np.asarray(Image.open("data/raw/v.png"))
+    found = predict_probabilities(load_deeplab(Path("data/deeplab")), photo, scales=(0.5, 1.0), flip=True)
+    assert found.shape == (3, 30, 40) and np.allclose(found.sum(axis=0), 1, atol=1e-5)
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(WeakClipError, match=r"resnet38\.params is truncated"):
+        retrain_deeplab.main()
 
 
 def test_gated_masks_are_another_training(project: Path) -> None:

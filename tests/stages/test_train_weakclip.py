@@ -1,15 +1,22 @@
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
-from stages import _cli, train_weakclip
+from stages import _cli, generate_masks, train_weakclip
 from tests.conftest import change_params
+from weakclip import adaptation
+from weakclip.clip.model import load_clip
 from weakclip.datasets.index import Record, read_dataset
 from weakclip.errors import WeakClipError
+from weakclip.network.published import start_from_clip
+from weakclip.network.trained import load_weakclip
+from weakclip.released.names import our_name
 from weakclip.sampling import held_out
 from weakclip.supervision import OnlineViews
 
@@ -55,7 +62,7 @@ def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: p
     for path in sorted(Path("data/results/train_weakclip").rglob("*.tsv")) + list(OUTS[0].iterdir()) + [METRICS]:
         path.unlink()
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -110,7 +117,7 @@ def test_views_are_encoded_while_training_where_the_features_hold_none(monkeypat
     assert keys[0] != keys[1]
 
 
-def test_the_published_variant_is_refused_in_two_lines(
+def test_the_published_variant_refuses_features_of_a_frozen_encoder_in_two_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_params(Path("params.yaml"), {"weakclip.variant": "published"})
@@ -124,7 +131,71 @@ def test_the_published_variant_is_refused_in_two_lines(
     problem, hint = capsys.readouterr().err.splitlines()
     assert caught.value.code == 1
     assert problem.startswith("error: ") and "published" in problem
-    assert hint.startswith("hint: ") and "repaired" in hint
+    assert hint.startswith("hint: ") and "features.views=0" in hint
+
+
+PUBLISHED = {"weakclip.variant": "published", "weakclip.token_crop": 1.0, "features.views": 0}
+
+
+def without_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features hold whole photos only, as `features.views: 0` leaves them."""
+    attributes = json.loads(Path("data/features/index.json").read_text())["attributes"]
+    monkeypatch.setattr(train_weakclip.FeatureStore, "attributes", attributes | {"crop_views": 0})
+
+
+def test_the_published_variant_trains_its_encoder_and_makes_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_crops(monkeypatch)
+    change_params(Path("params.yaml"), PUBLISHED | {"weakclip.iterations": 3, "weakclip.warmup": 1})
+    train_weakclip.main()
+
+    trained = load_weakclip(Path("data/weakclip"))
+    moved = trained.model.state_dict()
+    fresh = start_from_clip(load_clip("mini", "mini"), trained.image_size, len(trained.model.text_encoder.contexts)).network
+    for name, before in fresh.state_dict().items():
+        if name == "logit_scale" or "num_batches" in name or "running" in name:
+            continue
+        ours = our_name(f"backbone.{name.removeprefix('visual.')}" if name.startswith("visual.") else f"text_encoder.{name}", 1)
+        # A rate below 1e-6, three steps; and everything that is used moves, up to rows of words that no name has.
+        assert 0 < (moved[ours] - before).abs().max() < 4e-6, name
+    names = {"seeding_loss", "boundary_loss", "score_map_loss", "learning_rate", "held_out_agreement", "held_out_miou"}
+    assert {path.stem for path in OUTS[1].rglob("*.tsv")} == names
+    assert json.loads(Path("data/weakclip/weakclip.json").read_text())["variant"] == "published"
+
+    change_params(Path("params.yaml"), {"masks.scales": [1.0], "masks.flip": False, "masks.tag_filter": False})
+    generate_masks.main()
+    assert len(list(Path("data/masks/pseudo").iterdir())) == 12
+
+
+def test_a_killed_published_run_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_crops(monkeypatch)
+    change_params(Path("params.yaml"), PUBLISHED | {"weakclip.boundary_weight": 0.0, "weakclip.checkpoint_every": 1})
+    train_weakclip.main()
+    undisturbed = outs()
+    for folder in OUTS:
+        shutil.rmtree(folder)
+    shutil.rmtree(".resume")
+    losses, calls = adaptation.losses_of_batch, iter(range(99))
+
+    def killed(*arguments: object) -> dict[str, Tensor]:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return losses(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adaptation, "losses_of_batch", killed)
+        train_weakclip.main()
+    train_weakclip.main()
+    assert outs() == undisturbed
+
+
+@pytest.mark.parametrize("change", [{"weakclip.token_crop": 0.5}, {"weakclip.co_attention": False}])
+def test_the_published_variant_refuses_what_the_released_code_has_not(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    without_crops(monkeypatch)
+    change_params(Path("params.yaml"), PUBLISHED | change)
+    with pytest.raises(WeakClipError, match="sees views whole"):
+        train_weakclip.main()
 
 
 def test_features_of_another_encoder_are_refused() -> None:

@@ -13,20 +13,23 @@ from weakclip.clip.model import Clip
 from weakclip.errors import WeakClipError
 
 
-def resize_positions(positions: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """Positional embedding (1 + h w, C) of one grid for another; the class position stays. Bicubic with antialias, as
-    open_clip resizes on loading."""
+def resize_positions(
+    positions: Tensor, source: tuple[int, int], target: tuple[int, int], *, mode: str = "bicubic", antialias: bool = True
+) -> Tensor:
+    """Positional embedding (1 + h w, C) of one grid for another; the class position stays. By default bicubic with antialias,
+    as open_clip resizes on loading."""
     if source == target:
         return positions
     grid = positions[1:].reshape(1, *source, -1).permute(0, 3, 1, 2)
-    grid = functional.interpolate(grid, size=target, mode="bicubic", antialias=True, align_corners=False)
+    grid = functional.interpolate(grid, size=target, mode=mode, antialias=antialias, align_corners=False)
     return torch.cat([positions[:1], grid.permute(0, 2, 3, 1).flatten(1, 2)[0]])
 
 
 class ImageEncoder(nn.Module):
     """Tokens of a frozen CLIP after the blocks ``blocks`` (counted from 0, ascending), for images of any size.
 
-    `forward` takes (B, 3, H, W) uint8 RGB, sides multiples of the patch, and returns per block (B, 1 + h w, C) float32.
+    `forward` takes (B, 3, H, W) RGB, 0..255, and returns per block (B, 1 + h w, C) float32; what the sides have beyond a
+    multiple of the patch is not seen.
     """
 
     mean: Tensor
@@ -54,17 +57,25 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1) * 255, persistent=False)
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images of 0..255 as float32 in the units of the network."""
+        return (images.to(self.mean.device).float() - self.mean) / self.std
+
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> tokens before the first block (B, 1 + h w, C)."""
         visual = self.visual
         grid = visual.conv1(images)
         size = (grid.shape[2], grid.shape[3])
         tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), grid.flatten(2).transpose(1, 2)], dim=1)
-        embedded: Tensor = visual.ln_pre(tokens + resize_positions(visual.positional_embedding, visual.grid_size, size))
+        embedded: Tensor = visual.ln_pre(tokens + self.positions(size))
         return embedded
 
+    def positions(self, size: tuple[int, int]) -> Tensor:
+        """What is added to the tokens of a grid of ``size``: (1 + h w, C)."""
+        return resize_positions(self.visual.positional_embedding, self.visual.grid_size, size)
+
     def forward(self, images: Tensor) -> list[Tensor]:
-        tokens = self.embed((images.to(self.mean.device).float() - self.mean) / self.std)
+        tokens = self.embed(self.normalise(images))
         tapped = []
         for index, block in enumerate(self.visual.transformer.resblocks[: self.blocks[-1] + 1]):
             tokens = block(tokens)

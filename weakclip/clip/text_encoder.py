@@ -43,35 +43,36 @@ def encode_texts(clip: Clip, texts: Sequence[str]) -> Tensor:
 class TextEncoder(nn.Module):
     """Text embeddings of phrases, with ``context_length`` learnable vectors between the start token and the phrase.
 
-    The contexts are shared by all phrases. CLIP itself stays frozen; gradients pass through it to the contexts. With
-    ``context_length`` 0 nothing is learnable and the embeddings are those of ``a photo of a <phrase>``.
+    The contexts are shared by all phrases. Gradients pass through CLIP to the contexts; CLIP itself moves only if it is not
+    frozen. With ``context_length`` 0 there are no contexts and the embeddings are those of the phrases alone.
     `forward` returns (T, E), not normalised.
     """
 
-    token_embeddings: Tensor
+    ids: Tensor
     end: Tensor
-    positions: Tensor
     mask: Tensor
 
     def __init__(self, clip: Clip, phrases: Sequence[str], context_length: int) -> None:
         super().__init__()
         network = clip.network
         self.transformer, self.norm, self.projection = network.transformer, network.ln_final, network.text_projection
+        self.token_embedding, self.positions = network.token_embedding, network.positional_embedding
         ids = tokenize(clip, phrases, room=context_length)
-        self.register_buffer("token_embeddings", network.token_embedding(ids).detach().clone(), persistent=False)  # (T, L, C)
+        self.register_buffer("ids", ids, persistent=False)  # (T, L)
         self.register_buffer("end", (ids == END_OF_TEXT).int().argmax(dim=1) + context_length, persistent=False)
         length = ids.shape[1] + context_length
-        self.register_buffer("positions", network.positional_embedding[:length].detach().clone(), persistent=False)
         self.register_buffer("mask", network.attn_mask[:length, :length].clone(), persistent=False)
-        width = self.token_embeddings.shape[-1]
+        width = network.token_embedding.embedding_dim
         # CLIP's own token embeddings have about this deviation; contexts start like words.
-        deviation = float(network.token_embedding.weight[network.token_embedding.weight.abs().sum(1) > 0].std())
+        table = network.token_embedding.weight.detach()
+        deviation = float(table[table.abs().sum(1) > 0].std())
         self.contexts = nn.Parameter(deviation * torch.randn(context_length, width))
 
     def forward(self) -> Tensor:
-        start, rest = self.token_embeddings[:, :1], self.token_embeddings[:, 1:]
-        contexts = self.contexts.expand(len(start), -1, -1)
-        tokens = torch.cat([start, contexts, rest], dim=1) + self.positions
+        words = self.token_embedding(self.ids)  # (T, L, C)
+        contexts = self.contexts.expand(len(words), -1, -1)
+        tokens = torch.cat([words[:, :1], contexts, words[:, 1:]], dim=1)
+        tokens = tokens + self.positions[: tokens.shape[1]]
         tokens = self.norm(self.transformer(tokens, attn_mask=self.mask))
         embeddings: Tensor = tokens[torch.arange(len(tokens)), self.end] @ self.projection
         return embeddings

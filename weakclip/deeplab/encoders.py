@@ -15,11 +15,11 @@ from typing import Final
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from weakclip.deeplab.network import RGB
+from weakclip.deeplab.state_files import read_state
 from weakclip.errors import WeakClipError
 from weakclip.mini_encoder import MiniEncoder
 from weakclip.weights import load_into, load_weights
@@ -27,7 +27,6 @@ from weakclip.weights import load_into, load_weights
 MINI: Final = "mini"
 WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 MINI_WEIGHTS: Final = "mini_encoder"
-RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_file_into(encoder: nn.Module, path: Path) -> None:
     Raises:
         WeakClipError: the file is missing or damaged; names the first keys that are missing or have another shape.
     """
-    state = {key.removeprefix("module."): value for key, value in _read_state(path).items()}
+    state = read_state(path)
     found: dict[str, Tensor] = {}
     for key in encoder.state_dict():
         # timm joins the names of unpacked stages by an underscore (blocks_0), whole networks by a dot (blocks.0).
@@ -89,26 +88,6 @@ def load_file_into(encoder: nn.Module, path: Path) -> None:
         if key.endswith("num_batches_tracked"):  # older files lack this counter, which no forward pass reads
             found.setdefault(key, torch.tensor(0))
     load_into(encoder, found, str(path))
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeakClipError(f"{path} is missing", "deeplab.encoder_weights is mini, timm, none or a file")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise WeakClipError(f"{path} cannot be read: {str(error).splitlines()[0]}", "download or copy it anew") from error
-    except Exception as error:  # torch refuses what is no tensor with an UnpicklingError
-        problem = f"{path} holds more than tensors, or is damaged"
-        raise WeakClipError(problem, "save its state dictionary alone: torch.save(model.state_dict(), file)") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeakClipError(f"{path} is not a state dictionary", "save one with torch.save(model.state_dict(), file)")
-    return state
 
 
 def _dotted(key: str) -> str:

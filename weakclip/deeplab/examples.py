@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
-from weakclip.deeplab.augmentation import Augmentation, augment
+from weakclip.deeplab.recipe import Augment, Mask, Pixels
 from weakclip.errors import WeakClipError
 from weakclip.images import read_photo
 from weakclip.masks import IGNORE, read_mask
@@ -40,10 +40,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """``photos``: (B, S, S, 3) uint8. ``masks``: (B, S, S) uint8."""
+    """``photos``: (B, S, S, 3) pixel values 0..255, uint8 or float32. ``masks``: (B, S, S) uint8."""
 
-    photos: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
+    photos: Pixels
+    masks: Mask
 
 
 def with_masks_from(records: Sequence[Record], folder: Path) -> tuple[Example, ...]:
@@ -76,18 +76,16 @@ def read_example(example: Example, num_classes: int) -> tuple[NDArray[np.uint8],
 class Batches:
     """Augmented batches, made in threads while the network computes. A context manager."""
 
-    def __init__(
-        self, examples: Sequence[Example], *, augmentation: Augmentation, batch_size: int, num_classes: int, seed: int
-    ) -> None:
+    def __init__(self, examples: Sequence[Example], *, augment: Augment, batch_size: int, num_classes: int, seed: int) -> None:
         if not examples:
             raise WeakClipError("there is no photo with a mask to train DeepLab on", "`dvc repro refine_masks` writes masks")
         self._examples = tuple(examples)
-        self._augmentation = augmentation
+        self._augment = augment
         self._batch_size = batch_size
         self._num_classes = num_classes
         self._seed = seed
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(workers(), batch_size)))
-        self._next: tuple[int, list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]]] | None = None
+        self._next: tuple[int, list[Future[tuple[Pixels, Mask]]]] | None = None
         self._kept = self._read_all() if sum(4 * e.height * e.width for e in self._examples) <= IN_MEMORY else None
 
     def __enter__(self) -> Self:
@@ -107,7 +105,7 @@ class Batches:
         crops = [future.result() for future in begun]
         return Batch(np.stack([photo for photo, _ in crops]), np.stack([mask for _, mask in crops]))
 
-    def _begin(self, step: int) -> list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]]:
+    def _begin(self, step: int) -> list[Future[tuple[Pixels, Mask]]]:
         return [self._pool.submit(self._crop, index, step, slot) for slot, index in enumerate(self._indices(step))]
 
     def _indices(self, step: int) -> list[int]:
@@ -118,9 +116,9 @@ class Batches:
         orders = {number: rng(self._seed, "deeplab order", number).permutation(count) for number in passes}
         return [int(orders[place // count][place % count]) for place in places]
 
-    def _crop(self, index: int, step: int, slot: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _crop(self, index: int, step: int, slot: int) -> tuple[Pixels, Mask]:
         photo, mask = self._kept[index] if self._kept is not None else read_example(self._examples[index], self._num_classes)
-        return augment(photo, mask, self._augmentation, rng(self._seed, "deeplab", step, slot))
+        return self._augment(photo, mask, rng(self._seed, "deeplab", step, slot))
 
     def _read_all(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         read = self._pool.map(lambda example: read_example(example, self._num_classes), self._examples)

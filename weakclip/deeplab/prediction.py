@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.deeplab.model import DeepLab, build_deeplab, enlarge
+from weakclip.deeplab.model import build_deeplab
+from weakclip.deeplab.network import DeepLab
 from weakclip.device import device
 from weakclip.errors import WeakClipError
-from weakclip.images import resize_photo
 from weakclip.weights import load_into, load_weights
 
 WEIGHTS: Final = "deeplab"
@@ -60,10 +60,17 @@ def predict_probabilities(
 
 
 def predict_batch(model: DeepLab, photos: NDArray[np.uint8], *, scales: Sequence[float], flip: bool) -> NDArray[np.float32]:
-    """As `predict_probabilities` for photos of one size: (B, H, W, 3) uint8 -> (B, K, H, W) float32.
+    """As `predict_probabilities` for photos of one size: (B, H, W, 3) uint8 -> (B, K, H, W) float32."""
+    fused = fuse_views(model, photos, scales=scales, flip=flip)
+    return np.asarray((fused.softmax(dim=1) if model.views.fuse_logits else fused).cpu().numpy(), np.float32)
 
-    Memory grows with B and with the size of the result; the network itself sees one scale at a time, of 4 megapixels a photo
-    at the most. A model in training mode is refused, for it would average over the batch.
+
+@torch.inference_mode()
+def fuse_views(model: DeepLab, photos: NDArray[np.uint8], *, scales: Sequence[float], flip: bool) -> Tensor:
+    """The mean over scales and mirrored views of what the network fuses, logits or probabilities: (B, K, H, W).
+
+    ``photos``: (B, H, W, 3) uint8. Memory grows with B and with the size of the result; the network itself sees one scale at a
+    time, of 4 megapixels a photo at the most. A model in training mode is refused, for it would average over the batch.
     """
     if model.training:
         raise ValueError("expected a model in evaluation mode, got one in training mode")
@@ -71,17 +78,14 @@ def predict_batch(model: DeepLab, photos: NDArray[np.uint8], *, scales: Sequence
         raise ValueError(f"expected photos of (B, H, W, 3) uint8, got {photos.shape} {photos.dtype}")
     if not scales:
         raise ValueError("expected at least one scale, got none")
-    height, width = photos.shape[1:3]
     total = torch.zeros((), device=model.mean.device)
-    with torch.inference_mode():
-        for scale in scales:
-            view = _view(model, photos, scale)
-            mean = _probabilities(model, view)
-            if flip:
-                mean = (mean + _probabilities(model, view.flip(-1)).flip(-1)) / 2
-            same = mean.shape[-2:] == (height, width)
-            total = total + (mean if same else enlarge(mean, height, width))
-    return np.asarray((total / len(scales)).cpu().numpy(), np.float32)
+    for scale in scales:
+        view = _view(model, photos, scale)
+        mean = _scores(model, view)
+        if flip:
+            mean = (mean + _scores(model, view.flip(-1)).flip(-1)) / 2
+        total = total + model.enlarge(mean, *photos.shape[1:3])
+    return total / len(scales)
 
 
 def _view(model: DeepLab, photos: NDArray[np.uint8], scale: float) -> Tensor:
@@ -89,15 +93,16 @@ def _view(model: DeepLab, photos: NDArray[np.uint8], scale: float) -> Tensor:
     height, width = photos.shape[1:3]
     scale = min(scale, math.sqrt(LARGEST_VIEW / (height * width)))
     size = max(1, round(height * scale)), max(1, round(width * scale))
+    views = photos
     if size != (height, width):
-        photos = np.stack([resize_photo(photo, *size) for photo in photos])
-    return torch.from_numpy(np.array(photos)).to(model.mean.device).permute(0, 3, 1, 2).float()
+        views = np.stack([model.views.resize(photo, *size, scale) for photo in photos])
+    return torch.from_numpy(np.array(views)).to(model.mean.device).permute(0, 3, 1, 2).float()
 
 
-def _probabilities(model: DeepLab, view: Tensor) -> Tensor:
-    """(B, K, h, w) softmax for a view of (B, 3, h, w), padded with the mean colour to what the network takes."""
+def _scores(model: DeepLab, view: Tensor) -> Tensor:
+    """(B, K, h, w) of a view of (B, 3, h, w), padded with the mean colour to what the network takes."""
     height, width = view.shape[-2:]
-    below, right = -height % model.output_stride, -width % model.output_stride
+    below, right = -height % model.multiple, -width % model.multiple
     padded = functional.pad(view - model.mean, (0, right, 0, below)) + model.mean
-    logits = enlarge(model(padded), height + below, width + right)
-    return logits[..., :height, :width].softmax(dim=1)
+    logits = model.enlarge(model(padded), height + below, width + right)[..., :height, :width]
+    return logits if model.views.fuse_logits else logits.softmax(dim=1)

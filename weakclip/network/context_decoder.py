@@ -17,11 +17,12 @@ class Attention(nn.Module):
     `forward`: queries (B, Q, D), memory (B, M, D) -> (B, Q, D).
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         def split(x: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class Attention(nn.Module):
         seen = functional.scaled_dot_product_attention(
             split(self.query(queries)), split(self.key(memory)), split(self.value(memory))
         )
-        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        out: Tensor = self.dropout(self.out(seen.transpose(1, 2).flatten(2)))
         return out
 
 
@@ -41,15 +42,16 @@ class DecoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
-        self.self_attention = Attention(width, heads)
-        self.cross_attention = Attention(width, heads)
+        self.self_attention = Attention(width, heads, dropout)
+        self.cross_attention = Attention(width, heads, dropout)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         normed = self.norm1(x)
         x = x + self.self_attention(normed, normed)
         x = x + self.cross_attention(self.norm2(x), memory)
-        x = x + self.mlp(self.norm3(x))
+        x = x + self.dropout(self.mlp(self.norm3(x)))
         return x
 
 

@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+Size = tuple[int, int]
+Climb = Callable[[Sequence[Size], int], list[Size]]
+"""From the sizes of all levels, finest first, and the number of one: its size after each of its blocks."""
 
-def block(channels: int) -> nn.Sequential:
-    """3x3 convolution, a norm that does not depend on the batch, ReLU."""
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(8, channels), nn.ReLU())
+
+def batch_free_norm(channels: int) -> nn.Module:
+    """A norm that does not depend on the batch."""
+    return nn.GroupNorm(8, channels)
+
+
+def level_by_level(sizes: Sequence[Size], level: int) -> list[Size]:
+    """Up one level of the pyramid after each block, to that level's exact size; the finest level is there already."""
+    return list(sizes[: max(1, level)][::-1])
 
 
 class Level(nn.ModuleList):
-    """The blocks of one pyramid level. `forward`: (B, D, h, w), the size to bring it to after each block -> the last size."""
+    """The blocks of one pyramid level, each a 3x3 convolution, a norm and ReLU.
 
-    def __init__(self, channels: int, blocks: int) -> None:
-        super().__init__(block(channels) for _ in range(blocks))
+    `forward`: (B, D, h, w), the size to bring it to after each block -> the last size.
+    """
 
-    def forward(self, x: Tensor, sizes: Sequence[Sequence[int]]) -> Tensor:
+    def __init__(self, channels: int, blocks: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm(channels), nn.ReLU())
+            for _ in range(blocks)
+        )
+
+    def forward(self, x: Tensor, sizes: Sequence[Size]) -> Tensor:
         for convolve, size in zip(self, sizes, strict=True):
-            x = convolve(x)
-            if x.shape[2:] != size:
-                x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+            x = resized(convolve(x), size)
         return x
+
+
+def resized(x: Tensor, size: Size) -> Tensor:
+    return x if x.shape[2:] == size else functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class DecodeHead(nn.Module):
     """`forward`: neck levels [(B, D, h_i, w_i)], finest first -> logits (B, K, h_0, w_0)."""
 
-    def __init__(self, channels: int, num_classes: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        dropout: float = 0.1,
+        norm: Callable[[int], nn.Module] = batch_free_norm,
+        climb: Climb = level_by_level,
+    ) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(Level(channels, max(1, level)) for level in range(4))
+        self.levels = nn.ModuleList(Level(channels, max(1, level), norm) for level in range(4))
+        self.climb = climb
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        sizes = [level.shape[2:] for level in levels]
-        # Up one level of the pyramid after each block, to that level's exact size; the finest level is there already.
-        ways = [sizes[: max(1, index)][::-1] for index in range(len(sizes))]
-        raised = (convolve(level, way) for convolve, level, way in zip(self.levels, levels, ways, strict=True))
+        sizes = [(level.shape[2], level.shape[3]) for level in levels]
+        raised = (
+            resized(convolve(level, self.climb(sizes, index)), sizes[0])
+            for index, (convolve, level) in enumerate(zip(self.levels, levels, strict=True))
+        )
         logits: Tensor = self.classify(self.dropout(sum(raised)))
         return logits

@@ -25,20 +25,25 @@ class PyramidAdapter(nn.Module):
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        self.to_4x = nn.Sequential(
-            nn.GroupNorm(1, width),
-            nn.ConvTranspose2d(width, channels, 2, stride=2),
-            nn.GroupNorm(1, channels),
-            nn.GELU(),
-            nn.ConvTranspose2d(channels, channels, 2, stride=2),
-        )
+        self.to_4x = raise_twice(width, channels, nn.GroupNorm(1, channels))
         self.to_2x = nn.Sequential(nn.GroupNorm(1, width), nn.ConvTranspose2d(width, channels, 2, stride=2))
-        self.to_1x = nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, channels, 1))
+        self.to_1x: nn.Module = nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, channels, 1))
         self.to_half = nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, channels, 1), nn.MaxPool2d(2, ceil_mode=True))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         levels = (self.to_4x, self.to_2x, self.to_1x, self.to_half)
         return [level(tokens) for level, tokens in zip(levels, spread_over_levels(maps), strict=True)]
+
+
+def raise_twice(width: int, channels: int, norm: nn.Module) -> nn.Sequential:
+    """Twice the size, normalised, twice the size again: (B, C, h, w) -> (B, D, 4 h, 4 w)."""
+    return nn.Sequential(
+        nn.GroupNorm(1, width),
+        nn.ConvTranspose2d(width, channels, 2, stride=2),
+        norm,
+        nn.GELU(),
+        nn.ConvTranspose2d(channels, channels, 2, stride=2),
+    )
 
 
 class PlainPyramid(nn.Module):

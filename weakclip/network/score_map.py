@@ -21,9 +21,9 @@ def merge_background(scores: Tensor, background: int) -> Tensor:
     return torch.cat([scores[:, :background].amax(dim=1, keepdim=True), scores[:, background:]], dim=1)
 
 
-def append_scores(levels: Sequence[Tensor], scores: Tensor) -> list[Tensor]:
+def append_scores(levels: Sequence[Tensor], scores: Tensor, align_corners: bool = False) -> list[Tensor]:
     """Each pyramid level (B, D, s h, s w) with the score map (B, K, h, w), resized to it, as further channels."""
-    return [
-        torch.cat([level, functional.interpolate(scores, size=level.shape[2:], mode="bilinear", align_corners=False)], dim=1)
-        for level in levels
-    ]
+    resized = (
+        functional.interpolate(scores, size=level.shape[2:], mode="bilinear", align_corners=align_corners) for level in levels
+    )
+    return [torch.cat([level, map_], dim=1) for level, map_ in zip(levels, resized, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from weakclip.clip.image_encoder import VisualProjection
+from weakclip.clip.image_encoder import ImageEncoder, VisualProjection
 from weakclip.clip.model import Clip
 from weakclip.clip.prompts import background_phrases, describe
 from weakclip.clip.text_encoder import TextEncoder
@@ -41,8 +41,11 @@ class WeakClipSizes:
 
 
 class WeakClip(nn.Module):
-    """Frozen CLIP tokens to class logits, guided by text.
+    """CLIP tokens to class logits, guided by text.
 
+    ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
+    resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
+    whoever has its tokens may bring them.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
@@ -57,13 +60,23 @@ class WeakClip(nn.Module):
         neck: Neck,
         head: DecodeHead,
         background: int,
+        align_corners: bool = False,
+        encoder: ImageEncoder | None = None,
     ) -> None:
         super().__init__()
+        self.encoder = encoder  # first, so that what it shares with the projection is stored under its name
         self.text_encoder = text_encoder
         self.projection = projection
         self.co_attention = co_attention
         self.pyramid, self.neck, self.head = pyramid, neck, head
-        self.background = background
+        self.background, self.align_corners = background, align_corners
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) RGB, 0..255 -> what `forward` takes, with gradients, by the network's own encoder."""
+        if self.encoder is None:
+            raise ValueError("expected a network with an encoder of its own")
+        tokens: list[Tensor] = self.encoder(images)
+        return tokens
 
     def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``texts``: embeddings (T, E) computed before, for inference, where they are the same for every image."""
@@ -75,13 +88,14 @@ class WeakClip(nn.Module):
             texts, visual = self.co_attention(texts, visual)
         scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
         maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
-        logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores)))
+        logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
         return logits, scores
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers that are not CLIP's: what is worth storing."""
-        frozen = ("text_encoder.transformer.", "text_encoder.norm.", "text_encoder.projection", "projection.")
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(frozen)}
+        """Buffers, and parameters that are not frozen, each once: what is worth storing."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        other = {name for name, _ in self.named_parameters(remove_duplicate=False)} - trained
+        return {key: value for key, value in self.state_dict().items() if key not in other}
 
 
 def build_weakclip(

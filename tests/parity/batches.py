@@ -1,0 +1,79 @@
+"""The training batch of the parity cases, and what the published variant makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tests.parity.cases import Case, weights
+from tests.parity.networks import config, make_input
+from weakclip.crf import CrfKernel, dense_crf
+from weakclip.datasets.index import Record
+from weakclip.masks import IGNORE
+from weakclip.network.trained import TrainedWeakClip
+from weakclip.objective import CrfTask, Objective
+from weakclip.released.training import image_batch, released_objective
+from weakclip.supervision import Batch
+
+KERNEL = CrfKernel(gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10, iterations=10)
+OBJECTIVE = Objective(
+    boundary_weight=1.0,
+    boundary_kernel=KERNEL,
+    score_map_weight=0.4,
+    score_map_temperature=0.07,
+)
+NAMES = {
+    "decode.loss_boundary": "boundary_loss",
+    "decode.loss_seeding": "seeding_loss",
+    "aux_identity.loss_ce": "score_map_loss",
+}
+"""Losses in the released code's words and in ours."""
+
+
+def objective(case: Case) -> Objective:
+    height, width = config(case)["decode_head"]["feature_size"]
+    return released_objective(OBJECTIVE, (height, width))
+
+
+def make_labels(case: Case) -> NDArray[np.uint8]:
+    num_classes = len(config(case)["class_names"])
+    labels: NDArray[np.uint8] = weights().labels(case["labels"]["tag"], case["labels"]["shape"], num_classes, case["seed"])
+    if case["last_background_ignored"]:
+        labels[-1][labels[-1] == 0] = IGNORE
+    return labels
+
+
+def make_batch(case: Case, network: TrainedWeakClip) -> Batch:
+    photos, labels = make_input(case["input"], case["seed"]), make_labels(case)
+    size = objective(case).size
+    assert size is not None
+    records = [
+        Record(image_id=str(number), photo=Path(), height=0, width=0, split="train", tags=(), mask=None)
+        for number in range(len(photos))
+    ]
+    images = torch.from_numpy(photos).permute(0, 3, 1, 2)
+    return image_batch(images, torch.from_numpy(labels.astype(np.int64)), size, network.model, records)
+
+
+def run_crf(tasks: list[CrfTask]) -> list[NDArray[np.float32]]:
+    return [dense_crf(*task) for task in tasks]
+
+
+def without_drops(model: nn.Module) -> nn.Module:
+    """Every drop rate 0, as the cases in training mode have it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0
+        elif hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    return model
+
+
+def accuracy(scores: Tensor, seeds: Tensor) -> float:
+    """Percent of all pixels, unsure ones included, where the score map is right."""
+    resized = nn.functional.interpolate(scores, size=seeds.shape[1:], mode="bilinear", align_corners=False)
+    return float((resized.argmax(dim=1) == seeds).float().mean() * 100)

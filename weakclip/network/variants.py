@@ -1,0 +1,45 @@
+"""The variants of WeakCLIP put together: the network, its encoder, and how photos come to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weakclip.clip.image_encoder import ImageEncoder
+from weakclip.clip.model import Clip
+from weakclip.datasets.index import ClassList
+from weakclip.images import Resize, resize_photo
+from weakclip.network.published import build_published, start_from_clip
+from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
+from weakclip.resampling import resize_without_antialias
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """``multiple``: sides of a resized photo are multiples of this. ``resize``: how photos are resized for the network."""
+
+    model: WeakClip
+    encoder: ImageEncoder
+    multiple: int
+    resize: Resize
+
+
+def build_variant(
+    variant: str, clip: Clip, *, blocks: Sequence[int], classes: ClassList, sizes: WeakClipSizes, image_size: int
+) -> Network:
+    """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels."""
+    if variant == "published":
+        moving = start_from_clip(clip, image_size, sizes.context_length)
+        model = build_published(moving, blocks=blocks, class_names=classes.names, sizes=sizes)
+        if model.encoder is None:
+            raise ValueError("expected a network with an encoder of its own")
+        # Photos of any size: what they have beyond the last patch is stretched over.
+        return Network(model=model, encoder=model.encoder, multiple=1, resize=resize_without_antialias)
+    model = build_weakclip(
+        clip,
+        class_names=classes.names,
+        synonyms=classes.synonyms,
+        background_words=classes.background_words,
+        sizes=sizes,
+    )
+    return Network(model=model, encoder=ImageEncoder(clip, blocks), multiple=clip.patch, resize=resize_photo)

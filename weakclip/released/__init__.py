@@ -1,0 +1,1 @@
+"""What the released code of WeakCLIP does around its network: training, and files."""
