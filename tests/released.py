@@ -1,7 +1,7 @@
 """A small network of the released code's shapes, and the names of its tensors in a released checkpoint."""
 
 from weakclip.clip.bare import ClipArchitecture, bare_clip
-from weakclip.network.published import build_published, start_from_clip
+from weakclip.network.published import build_published
 from weakclip.network.weakclip import WeakClip, WeakClipSizes
 
 SIZES = WeakClipSizes(
@@ -65,5 +65,4 @@ def both(name: str) -> list[str]:
 
 def fresh_network() -> WeakClip:
     """The network, with weights drawn from torch's generator."""
-    clip = start_from_clip(bare_clip(ARCHITECTURE, "none"), ARCHITECTURE.image_size, SIZES.context_length)
-    return build_published(clip, blocks=[3, 5, 7, 11], class_names=NAMES, sizes=SIZES)
+    return build_published(bare_clip(ARCHITECTURE, "none"), blocks=[3, 5, 7, 11], class_names=NAMES, sizes=SIZES)

@@ -9,7 +9,7 @@ import torch
 from tests.parity.cases import Case, cases, marked, read_json
 from tests.parity.networks import classes, config, manifest, unwritten
 from weakclip.clip.bare import bare_clip
-from weakclip.network.published import build_published, start_from_clip
+from weakclip.network.published import build_published
 from weakclip.network.weakclip import WeakClip
 from weakclip.released.checkpoint import sizes_of
 from weakclip.released.names import decoder_layers, our_name
@@ -32,8 +32,9 @@ def shapes_only(case: Case) -> WeakClip:
     """The published network of the case's shapes; no tensor is filled."""
     state = {name: torch.empty(shape, device="meta") for name, (shape, _) in manifest(case["manifest"])["keys"].items()}
     architecture, sizes = sizes_of(case.path, state, unwritten(config(case)))
-    clip = start_from_clip(bare_clip(architecture, "none"), architecture.image_size, sizes.context_length)
-    return build_published(clip, blocks=[architecture.layers - 1], class_names=classes(case).names, sizes=sizes)
+    return build_published(
+        bare_clip(architecture, "none"), blocks=[architecture.layers - 1], class_names=classes(case).names, sizes=sizes
+    )
 
 
 @pytest.mark.parametrize("case", marked(cases("param_groups")))

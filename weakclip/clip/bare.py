@@ -1,12 +1,12 @@
-"""A CLIP without its weights, for those that come with a trained WeakCLIP."""
+"""The CLIP inside a WeakCLIP of the released code: its weights, which have moved, come with the rest."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
 import open_clip
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from weakclip.clip.model import Clip
 
@@ -34,7 +34,10 @@ class ClipArchitecture:
 
 
 def bare_clip(architecture: ClipArchitecture, weights: str) -> Clip:
-    """A CLIP of this architecture whose tensors are to be loaded; ``weights`` says from where."""
+    """A CLIP of this architecture that is not frozen, whose tensors are to be loaded; ``weights`` says from where.
+
+    It was trained on photos in ImageNet's normalisation.
+    """
     a = architecture
     vision = CLIPVisionCfg(
         layers=a.layers, width=a.width, head_width=a.width // a.heads, patch_size=a.patch, image_size=a.image_size
@@ -46,6 +49,6 @@ def bare_clip(architecture: ClipArchitecture, weights: str) -> Clip:
         network=open_clip.CLIP(embed_dim=a.embedding, vision_cfg=vision, text_cfg=text, quick_gelu=True),
         tokenizer=open_clip.SimpleTokenizer(context_length=a.context_length),
         weights_hash="",
-        mean=OPENAI_DATASET_MEAN,
-        std=OPENAI_DATASET_STD,
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
     )

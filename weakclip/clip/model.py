@@ -25,7 +25,7 @@ SHIPPED: Final = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A frozen CLIP and what has to be known to use it.
+    """A CLIP, frozen when it comes from a file of its own, and what has to be known to use it.
 
     ``weights_hash``: SHA-256 over names and bytes of all tensors. ``mean``, ``std``: of pixels in 0..1, RGB.
     ``patch``: side of a patch in pixels. ``context_length``: tokens a text may have.
@@ -60,6 +60,10 @@ class Clip:
     @property
     def context_length(self) -> int:
         return int(self.network.context_length)
+
+    @property
+    def frozen(self) -> bool:
+        return not any(parameter.requires_grad for parameter in self.network.parameters())
 
 
 def load_clip(model: str, weights: str) -> Clip:

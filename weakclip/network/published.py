@@ -97,7 +97,7 @@ def start_from_clip(clip: Clip, image_size: int, context_length: int) -> Clip:
 
 
 def build_published(clip: Clip, *, blocks: Sequence[int], class_names: Sequence[str], sizes: WeakClipSizes) -> WeakClip:
-    """The published variant on a CLIP from `start_from_clip`, which becomes part of it.
+    """The published variant on a CLIP that is not frozen, such as one from `start_from_clip`, which becomes part of it.
 
     Of ``sizes``, the switches of ablations and the number of decoder layers are not looked at.
     """

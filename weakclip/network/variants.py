@@ -27,9 +27,12 @@ class Network:
 def build_variant(
     variant: str, clip: Clip, *, blocks: Sequence[int], classes: ClassList, sizes: WeakClipSizes, image_size: int
 ) -> Network:
-    """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels."""
+    """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels.
+
+    Published starts from a copy of a frozen CLIP; one that is not frozen becomes its own.
+    """
     if variant == "published":
-        moving = start_from_clip(clip, image_size, sizes.context_length)
+        moving = start_from_clip(clip, image_size, sizes.context_length) if clip.frozen else clip
         model = build_published(moving, blocks=blocks, class_names=classes.names, sizes=sizes)
         if model.encoder is None:
             raise ValueError("expected a network with an encoder of its own")
