@@ -138,7 +138,7 @@ def test_classes_of_the_data_set_are_found_by_name(released: dict[str, Tensor], 
 
 
 def test_coco_has_ninety_slots() -> None:
-    names = import_checkpoint.class_list("coco14").names
+    names = import_checkpoint.names_of("coco14").names
     assert len(set(names)) == len(names) == 90
     assert (names[0], names[11], names[89]) == ("person", "street sign", "toothbrush")
 

@@ -8,6 +8,7 @@ from typing import Final
 from weakclip.datasets import coco_classes, voc12
 from weakclip.datasets.index import ClassList
 from weakclip.datasets.labels import read_classes
+from weakclip.errors import WeakClipError
 
 KNOWN: Final = {"voc12": voc12.CLASSES, "coco14": coco_classes.CLASSES, "coco91": coco_classes.SLOT_CLASSES}
 
@@ -18,4 +19,8 @@ def class_list(name: str) -> ClassList:
     Raises:
         WeakClipError: the file is missing or holds no class list.
     """
-    return KNOWN[name] if name in KNOWN else read_classes(Path(name))
+    if name in KNOWN:
+        return KNOWN[name]
+    if not Path(name).is_file():
+        raise WeakClipError(f"{name} is neither a list of classes that is known nor a file", f"there are: {', '.join(KNOWN)}")
+    return read_classes(Path(name))
