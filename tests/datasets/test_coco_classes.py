@@ -54,5 +54,5 @@ def test_numbers_beyond_the_classes_are_refused() -> None:
 
 def test_class_lists_are_named_or_read(tmp_path: Path) -> None:
     assert [class_list(name).num_classes for name in ("voc12", "coco14", "coco91")] == [21, 81, 91]
-    with pytest.raises(WeakClipError, match=r"mine\.txt is missing"):
+    with pytest.raises(WeakClipError, match=r"mine\.txt is neither a list of classes that is known nor a file"):
         class_list(f"{tmp_path}/mine.txt")
