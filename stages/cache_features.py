@@ -66,7 +66,7 @@ def main(
         workers=workers(),
     )
     seconds = time.monotonic() - start
-    figures = {"images": stored.images, "views": stored.views, "gigabytes": stored.n_bytes / 1e9}
+    figures = {"images": stored.images, "total_views": stored.views, "gigabytes": stored.n_bytes / 1e9}
     write_metrics(slot.folder / "metrics.json", {"features": figures})
     slot.publish("features", out)
     slot.publish("metrics.json", metrics)

@@ -50,7 +50,7 @@ def test_presets_list_values_in_the_order_of_the_schema(preset: Path) -> None:
 
 
 def test_exponents_without_a_point_are_numbers(file: Path) -> None:
-    file.write_text(file.read_text().replace("lr: 1.0e-3  ", "lr: 1e-05  ", 1))
+    file.write_text(file.read_text().replace("lr: 2.0e-3  ", "lr: 1e-05  ", 1))
     assert load(file).lr == 1e-5
 
 
