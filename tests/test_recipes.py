@@ -1,5 +1,6 @@
 """The recipes of a benchmark: what the published one changes, that it holds the paper's values, and that its stages take it."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,13 @@ def test_recipes_of_a_dataset_differ_in_the_named_values_only(dataset: str) -> N
     ours, theirs = load(PRESETS / f"{dataset}.yaml"), load(published(dataset))
     more = {"deeplab.iterations"} if dataset == "voc12" else set()
     assert {name for name in names() if value(ours, name) != value(theirs, name)} == CHANGED | more
+
+
+def test_the_walk_through_lists_what_the_recipes_differ_in() -> None:
+    text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    table = text.split("| | repaired | published |")[1].split("\n\n")[0]
+    listed = re.findall(r"`([a-z_]+\.[a-z_.]+)`", table)
+    assert sorted(listed) == sorted(CHANGED | {"deeplab.iterations"})
 
 
 def test_what_the_datasets_differ_in_is_the_same_in_both_recipes() -> None:
