@@ -1,6 +1,7 @@
 """The program `weakclip`: what is done beside the pipeline, each command once in a while."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from weakclip.errors import WeakClipError
 from weakclip.progress import say
 
 PRESETS = Path(weakclip.__file__).parent / "presets"
+REPAIRED = "repaired"  # the recipe of the presets that lie in no folder of their own
 PARAMS = Path("params.yaml")
 PHOTOS = Path("data/raw/photos")
 
@@ -28,10 +30,13 @@ def program() -> None:
 @app.command()
 def preset(
     name: Annotated[str, typer.Argument(help="mini, folder, folder-openai, voc12 or coco14")],
+    recipe: Annotated[
+        str, typer.Option(help="repaired, or published (voc12, coco14): as the released code of the paper is configured")
+    ] = REPAIRED,
     root: Annotated[Path | None, typer.Option(help="folder of the photos, to be linked as data/raw/photos")] = None,
 ) -> None:
     """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak."""
-    text = read_preset(name)
+    text = read_preset(name, recipe)
     if root is not None:
         link_photos(root)
     if PARAMS.exists() and PARAMS.read_text(encoding="utf-8") != text:
@@ -39,7 +44,11 @@ def preset(
         PARAMS.replace(backup)
         say(f"the former {PARAMS} is now {backup}")
     PARAMS.write_text(text, encoding="utf-8", newline="\n")
-    say(f"{PARAMS} is the preset {name}; `dvc repro` runs it")
+    if recipe == REPAIRED:
+        say(f"{PARAMS} is the preset {name}; `dvc repro` runs it")
+    else:
+        say(f"{PARAMS} is the preset {name} of the recipe {recipe}; `dvc repro` runs it, once the seeds and the weights that")
+        say("it names are in data/raw: docs/reproduce.md tells which, and what was never run")
     if name == "folder":
         say("it rehearses with the small networks of this project, which have never seen a photo: expect poor masks;")
         say("for real ones, `weakclip preset folder-openai` (downloads CLIP; meant for a GPU)")
@@ -130,14 +139,30 @@ def pretrain_encoder(
     encoder.main(seed=seed, iterations=iterations, out=out)
 
 
-def read_preset(name: str) -> str:
-    """Return the text of a preset."""
-    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        question = f"did you mean {near[0]}? " if near else ""
-        raise WeakClipError(f"{name!r} is not a preset", f"{question}there are: {', '.join(known)}")
-    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+def read_preset(name: str, recipe: str = REPAIRED) -> str:
+    """Return the text of a preset; those of another recipe than `repaired` lie in a folder of its name."""
+    of_recipe = {REPAIRED: preset_names(PRESETS)}
+    of_recipe |= {folder.name: preset_names(folder) for folder in sorted(PRESETS.iterdir()) if folder.is_dir()}
+    if name not in of_recipe[REPAIRED]:
+        raise WeakClipError(f"{name!r} is not a preset", guesses(name, of_recipe[REPAIRED]))
+    if recipe not in of_recipe:
+        raise WeakClipError(f"{recipe!r} is not a recipe", guesses(recipe, list(of_recipe)))
+    if name not in of_recipe[recipe]:
+        problem = f"the preset {name} has no recipe {recipe}"
+        raise WeakClipError(problem, f"leave --recipe out; {recipe} is for {' and '.join(of_recipe[recipe])}")
+    folder = PRESETS if recipe == REPAIRED else PRESETS / recipe
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def preset_names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def guesses(word: str, known: Sequence[str]) -> str:
+    """What the word may have been meant to be, and all that there is."""
+    near = difflib.get_close_matches(word, known, 1)
+    question = f"did you mean {near[0]}? " if near else ""
+    return f"{question}there are: {', '.join(known)}"
 
 
 def link_photos(root: Path) -> None:

@@ -126,6 +126,37 @@ def test_preset_of_the_small_networks_says_that_they_are_no_match_for_photos(her
     assert "weakclip preset folder-openai" in result.output
 
 
+@pytest.mark.parametrize("name", ["voc12", "coco14"])
+def test_published_recipe_writes_its_own_file_and_says_what_it_needs(here: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["preset", name, "--recipe", "published"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert (here / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / "published" / f"{name}.yaml").read_bytes()
+    assert "published" in result.output and "docs/reproduce.md" in result.output
+
+
+@pytest.mark.parametrize("name", ["mini", "voc12"])
+def test_recipe_repaired_is_what_every_preset_is_without_one(here: Path, name: str) -> None:
+    assert CliRunner().invoke(app, ["preset", name, "--recipe", "repaired"], catch_exceptions=False).exit_code == 0
+    assert (here / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / f"{name}.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["mini", "folder", "folder-openai"])
+def test_a_preset_without_a_recipe_is_refused_before_anything_is_written(here: Path, photos: Path, name: str) -> None:
+    with pytest.raises(WeakClipError) as caught:
+        command = ["preset", name, "--recipe", "published", "--root", str(photos)]
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert caught.value.problem == f"the preset {name} has no recipe published"
+    assert caught.value.hint == "leave --recipe out; published is for coco14 and voc12"
+    assert list(here.iterdir()) == []
+
+
+def test_unknown_recipe_brings_the_known_ones(here: Path) -> None:
+    with pytest.raises(WeakClipError) as caught:
+        cli.read_preset("voc12", "publised")
+    assert caught.value.problem == "'publised' is not a recipe"
+    assert caught.value.hint == "did you mean published? there are: repaired, published"
+
+
 def test_unknown_preset_brings_the_known_ones(here: Path) -> None:
     with pytest.raises(WeakClipError) as caught:
         cli.read_preset("voc")

@@ -12,7 +12,7 @@ from weakclip.errors import WeakClipError
 from weakclip.params import Params, load, names
 from weakclip.params_schema import Section
 
-PRESETS = sorted((ROOT / "weakclip" / "presets").glob("*.yaml"))
+PRESETS = sorted((ROOT / "weakclip" / "presets").rglob("*.yaml"))
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def test_params_of_the_repository_are_the_mini_preset() -> None:
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / "mini.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_preset_is_valid_and_complete(preset: Path) -> None:
     assert isinstance(load(preset), Params)
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_presets_list_values_in_the_order_of_the_schema(preset: Path) -> None:
     def keys(model: BaseModel, prefix: str = "") -> list[str]:
         found = []
