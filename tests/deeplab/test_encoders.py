@@ -86,3 +86,9 @@ def test_sources_are_noted(tmp_path: Path) -> None:
     assert weights_file("timm") is None and weights_file("none") is None
     assert weights_source("none") == {"name": "none"}
     assert weights_source(str(file))["sha256"].startswith("2d711642b7")
+
+
+def test_weights_that_are_no_file_are_named_with_their_parameter() -> None:
+    with pytest.raises(WeakClipError) as caught:
+        weights_file("data/raw/resnet38.params")
+    assert caught.value.problem == "deeplab.encoder_weights data/raw/resnet38.params is no file"

@@ -130,8 +130,7 @@ def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
     if model not in open_clip.list_models():
         near = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
         raise WeakClipError(
-            f"clip.model {model} is not an open_clip model",
-            f"such as {', '.join(near[:4]) or 'ViT-B-16-quickgelu'}; `weakclip doctor` checks it",
+            f"clip.model {model} is not an open_clip model", f"such as {', '.join(near[:4]) or 'ViT-B-16-quickgelu'}"
         )
     config = open_clip.get_model_config(model) or {}
     if "timm_model_name" in config.get("vision_cfg", {}) or not isinstance(config.get("vision_cfg", {}).get("layers"), int):

@@ -59,10 +59,13 @@ def build_encoder(encoder: str, weights: str, output_stride: int) -> Encoder:
 
 
 def weights_file(weights: str) -> Path | None:
-    """The file that these weights are read from; None for ``timm`` and ``none``."""
+    """The file that these weights are read from; None for ``timm`` and ``none``. Raises `WeakClipError` where there is none."""
     if weights in ("timm", "none"):
         return None
-    return WEIGHTS_FOLDER / f"{MINI_WEIGHTS}.safetensors" if weights == MINI else Path(weights)
+    file = WEIGHTS_FOLDER / f"{MINI_WEIGHTS}.safetensors" if weights == MINI else Path(weights)
+    if not file.is_file():
+        raise WeakClipError(f"deeplab.encoder_weights {weights} is no file", f"give a file, timm, none or {MINI}")
+    return file
 
 
 def weights_source(weights: str) -> dict[str, str]:
