@@ -51,6 +51,14 @@ def unwritten(configuration: Mapping[str, Any]) -> Unwritten:
     )
 
 
+def window_and_stride(case: Case) -> tuple[int, int]:
+    """Sides of the sliding windows, which are square here as in every released configuration."""
+    test = config(case)["test_cfg"]
+    (window, width), (stride, across) = test["crop_size"], test["stride"]
+    assert (window, stride) == (width, across), "windows that are not square"
+    return window, stride
+
+
 def released_state(name: str, seed: int) -> dict[str, Tensor]:
     """Every tensor of the manifest, under its released name."""
     return {
