@@ -84,9 +84,14 @@ def _imported(name: str, seed: int) -> Path:
     return scratch / "weakclip"
 
 
+def imported(case: Case) -> Path:
+    """The folder with the case's network, imported from a checkpoint."""
+    return _imported(case["manifest"], case["seed"])
+
+
 def load_network(case: Case) -> TrainedWeakClip:
     """A fresh copy of the case's network, from a checkpoint that was imported."""
-    return load_weakclip(_imported(case["manifest"], case["seed"]))
+    return load_weakclip(imported(case))
 
 
 def make_input(entry: Mapping[str, Any], seed: int) -> NDArray[Any]:
