@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weakclip.crf import CrfKernel, dense_crf
-from weakclip.objective import CrfTask, Objective, crf_targets, losses_of_batch, renormalise
+from weakclip.objective import CrfTask, Objective, crf_targets, losses_of_batch, renormalise, shrink_seeds
 from weakclip.supervision import Batch
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)
@@ -88,3 +88,11 @@ def test_boundary_weight_zero_leaves_the_crf_out() -> None:
 def test_renormalised_probabilities_sum_to_one() -> None:
     values = np.array([[[0.1, 0.3]], [[0.3, 0.3]]], np.float32)
     assert renormalise(values).tolist() == pytest.approx(np.array([[[0.25, 0.5]], [[0.75, 0.5]]]))
+
+
+def test_seeds_shrink_to_the_pixel_at_the_corner_of_each_cell() -> None:
+    seeds = torch.arange(124).expand(1, 62, -1)
+    assert shrink_seeds(seeds, (2, 4))[0].tolist() == [[0, 31, 62, 93]] * 2
+    assert shrink_seeds(seeds, (62, 124)) is seeds
+    # 7 * 124 / 14 is 62, and a little less in the float32 that the released code computes with.
+    assert shrink_seeds(seeds, (1, 14))[0, 0, 6:9].tolist() == [53, 61, 70]

@@ -14,6 +14,8 @@ def test_nearest_takes_the_pixel_at_the_floor_of_its_place() -> None:
     assert resize_nearest(row, 1, 3).tolist() == [[0, 1, 3]]  # 0, 5/3, 10/3
     assert resize_nearest(row, 2, 10).tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]] * 2
     assert resize_nearest(row, 1, 3, factor=0.5).tolist() == [[0, 2, 4]]  # the exact zoom, not 3/5
+    # The tenth pixel lies at 9 * (14 / 18) = 7; at 9 * (1 / (18 / 14)), which OpenCV computes, a little before it.
+    assert resize_nearest(np.arange(14)[None], 1, 18)[0, 8:11].tolist() == [6, 6, 7]
 
 
 def test_linear_weights_are_those_of_the_pixel_centres() -> None:

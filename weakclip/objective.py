@@ -70,13 +70,11 @@ def probabilities_at(logits: Tensor, size: Sequence[int], align_odd_sizes: bool)
 
 
 def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
-    """Seeds (B, H, W) at another size: of each cell the pixel at its upper left corner."""
+    """Seeds (B, H, W) at another size: of each cell the pixel at its upper left corner, by torch's rule as in the released
+    code (in float32, so that a corner on a whole number may fall on the pixel before it)."""
     if seeds.shape[1:] == tuple(size):
         return seeds
-    rows, columns = (
-        torch.arange(target, device=seeds.device) * side // target for side, target in zip(seeds.shape[1:], size, strict=True)
-    )
-    return seeds[:, rows[:, None], columns]
+    return functional.interpolate(seeds[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
 def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_crf: RunCrf) -> Tensor:

@@ -65,7 +65,7 @@ def to_levels(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _step(old: int, new: int, factor: float | None) -> float:
-    return old / new if factor is None else 1 / factor
+    return 1 / (factor or new / old)  # as OpenCV rounds it: old / new, an ulp away, would hit other pixels
 
 
 def _places(old: int, new: int, factor: float | None, reach: range) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

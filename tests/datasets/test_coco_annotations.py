@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as run_lengths
 
 from weakclip.datasets.coco_annotations import read_instances, render_mask, short_id
 from weakclip.datasets.coco_classes import CLASS_NAMES, SLOTS
 from weakclip.errors import WeakClipError
+from weakclip.seeding import rng
 
 CATEGORIES = [{"id": SLOTS[1 + position], "name": name} for position, name in enumerate(CLASS_NAMES)]
 HEIGHT, WIDTH = 4, 6
@@ -90,6 +92,50 @@ def test_tags_are_the_categories_and_need_no_pixels(tmp_path: Path) -> None:
     image = read_instances(write(tmp_path / "i.json", *objects))["000000000009"]
     assert image.tags == (1, 17, 40)
     assert set(np.unique(render_mask(image))) == {17}
+
+
+def draw_object(draw: np.random.Generator, height: int, width: int) -> tuple[int, Any]:
+    """A category, perhaps one that is no class, with a crowd of random runs or some polygons with corners between pixels."""
+    category = int(draw.choice([*SLOTS[1:], 12, 91]))
+    if draw.random() < 0.3:
+        places = np.sort(draw.choice(height * width + 1, 6, replace=False))
+        return category, {"size": [height, width], "counts": np.diff([0, *places, height * width]).tolist()}
+    corners = [draw.uniform(-1, (width + 1, height + 1), (draw.integers(3, 7), 2)) for _ in range(draw.integers(1, 4))]
+    return category, [polygon.round(2).ravel().tolist() for polygon in corners]
+
+
+def converted(objects: list[tuple[int, Any]], height: int, width: int) -> np.ndarray:
+    """The released converter's rule: one object after the other, each on the pixels where there is nothing yet."""
+    mask = np.zeros((height, width), np.uint8)
+    for category, segmentation in objects:
+        encoded = run_lengths.frPyObjects(segmentation, height, width)
+        covered = run_lengths.decode(encoded if isinstance(encoded, list) else [encoded]).sum(axis=2) > 0
+        number = 1 + SLOTS[1:].index(category) if category in SLOTS[1:] else 255
+        mask[(mask == 0) & covered] = number
+    return mask
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_images_of_many_objects_come_out_as_from_the_released_converter(tmp_path: Path) -> None:
+    draw = rng(0, "coco objects")
+    sizes = {number: (int(draw.integers(9, 30)), int(draw.integers(9, 30))) for number in range(1, 21)}
+    objects = [(number, draw_object(draw, *sizes[number])) for number in draw.integers(1, 21, 160).tolist()]
+    path = write(
+        tmp_path / "i.json",
+        images=[
+            {"id": number, "file_name": f"COCO_val2014_{number:012}.jpg", "height": height, "width": width}
+            for number, (height, width) in sizes.items()
+        ],
+        annotations=[
+            {"id": 500 - place, "image_id": number, "category_id": category, "segmentation": drawn, "iscrowd": place % 2}
+            for place, (number, (category, drawn)) in enumerate(objects)
+        ],
+    )
+    images = read_instances(path)
+    assert len(images) == len(sizes)
+    for number, size in sizes.items():
+        expected = converted([found for image, found in objects if image == number], *size)
+        assert np.array_equal(render_mask(images[f"{number:012}"]), expected), number
 
 
 def test_ids_are_those_of_the_released_lists() -> None:

@@ -19,13 +19,6 @@ from weakclip.objective import CrfTask, Objective
 from weakclip.released.training import image_batch, released_objective
 from weakclip.supervision import Batch
 
-KERNEL = CrfKernel(gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10, iterations=10)
-OBJECTIVE = Objective(
-    boundary_weight=1.0,
-    boundary_kernel=KERNEL,
-    score_map_weight=0.4,
-    score_map_temperature=0.07,
-)
 NAMES = {
     "decode.loss_boundary": "boundary_loss",
     "decode.loss_seeding": "seeding_loss",
@@ -34,9 +27,20 @@ NAMES = {
 """Losses in the released code's words and in ours."""
 
 
+def weighted(case: Case, score_map_weight: float) -> Objective:
+    """The losses as the case has them; those of the decoder have weight 1 in the released code."""
+    return Objective(
+        boundary_weight=1.0,
+        boundary_kernel=CrfKernel(**case["kernel"]),
+        score_map_weight=score_map_weight,
+        score_map_temperature=case["temperature"],
+    )
+
+
 def objective(case: Case) -> Objective:
     height, width = config(case)["decode_head"]["feature_size"]
-    return released_objective(OBJECTIVE, (height, width))
+    weight = config(case)["identity_head"]["loss_decode"]["loss_weight"]
+    return released_objective(weighted(case, weight), (height, width))
 
 
 def make_labels(case: Case) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """The folder with inputs and outputs of the released code, and the index of its cases.
 
 ``WEAKCLIP_PARITY`` names the folder; without it these tests are skipped. ``WEAKCLIP_PARITY_INDEX`` names another index than the
-one beside this file. Seeds, sizes and class lists come from the index and from the folder, never from the tests.
+one beside this file. Seeds, sizes, kernels, class lists and tolerances come from the index and from the folder, never from the
+tests.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 
 FOLDER = "WEAKCLIP_PARITY"
 INDEX = "WEAKCLIP_PARITY_INDEX"
+OWN_INDEX = Path(__file__).with_name("index.json")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Case:
     fields: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self.fields:
+            pytest.fail(f"the index of cases gives no {name} for {self.file}, family {self.family}", pytrace=False)
         return self.fields[name]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -42,6 +46,16 @@ class Case:
     @property
     def id(self) -> str:
         return Path(self.file).stem
+
+    @property
+    def tolerance(self) -> dict[str, float]:
+        """Of tensors, as `Golden.check` takes it."""
+        return {"atol": self["atol"], "rtol": self["rtol"]}
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all files that the case refers to."""
+        return {value for value in self.fields.values() if isinstance(value, str) and Path(value).suffix}
 
 
 def folder() -> Path:
@@ -57,8 +71,15 @@ def folder() -> Path:
 
 def index() -> list[Case]:
     """All cases of the index."""
-    path = Path(os.environ.get(INDEX) or Path(__file__).with_name("index.json"))
-    entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    path = Path(os.environ.get(INDEX) or OWN_INDEX)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    entries = content.get("cases") if isinstance(content, dict) else None
+    if not entries:
+        pytest.fail(f"{path} holds no list of cases", pytrace=False)
+    for number, entry in enumerate(entries):
+        for name in ("family", "file"):
+            if name not in entry:
+                pytest.fail(f"{path}: case {number} (from 0) has no {name}", pytrace=False)
     return [Case(entry["family"], entry["file"], entry) for entry in entries]
 
 

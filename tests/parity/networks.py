@@ -51,6 +51,14 @@ def unwritten(configuration: Mapping[str, Any]) -> Unwritten:
     )
 
 
+def window_and_stride(case: Case) -> tuple[int, int]:
+    """Sides of the sliding windows, which are square here as in every released configuration."""
+    test = config(case)["test_cfg"]
+    (window, width), (stride, across) = test["crop_size"], test["stride"]
+    assert (window, stride) == (width, across), "windows that are not square"
+    return window, stride
+
+
 def released_state(name: str, seed: int) -> dict[str, Tensor]:
     """Every tensor of the manifest, under its released name."""
     return {
@@ -76,9 +84,14 @@ def _imported(name: str, seed: int) -> Path:
     return scratch / "weakclip"
 
 
+def imported(case: Case) -> Path:
+    """The folder with the case's network, imported from a checkpoint."""
+    return _imported(case["manifest"], case["seed"])
+
+
 def load_network(case: Case) -> TrainedWeakClip:
     """A fresh copy of the case's network, from a checkpoint that was imported."""
-    return load_weakclip(_imported(case["manifest"], case["seed"]))
+    return load_weakclip(imported(case))
 
 
 def make_input(entry: Mapping[str, Any], seed: int) -> NDArray[Any]:

@@ -10,9 +10,20 @@ from weakclip.network.published import TOKENS_OF_A_NAME, build_published, start_
 from weakclip.network.weakclip import WeakClipSizes
 from weakclip.released.names import our_name
 
-SIZES = WeakClipSizes(
-    context_length=8, pyramid_adapter=True, co_attention=True, decoder_width=8, decoder_layers=3, decoder_heads=2, channels=8
-)
+LAYERS = 1  # of the context decoders, which CLIP knows nothing of
+
+
+def sizes(contexts: int) -> WeakClipSizes:
+    """Of what is built on CLIP; anything would do but the number of contexts."""
+    return WeakClipSizes(
+        context_length=contexts,
+        pyramid_adapter=True,
+        co_attention=True,
+        decoder_width=8,
+        decoder_layers=LAYERS,
+        decoder_heads=2,
+        channels=8,
+    )
 
 
 def filled_clip(facts: dict) -> Clip:
@@ -50,13 +61,15 @@ def filled_clip(facts: dict) -> Clip:
 def test_starting_from_clip(case: Case) -> None:
     stored, facts = golden().Golden(case.path), read_json(case, "facts")
     clip = filled_clip(facts)
+    grid = clip.network.visual.grid_size
     for size in case["image_sizes"]:
         moving = start_from_clip(clip, size, case["contexts"])
+        assert moving.network.visual.grid_size == (size // clip.patch, size // clip.patch)
         stored.check(f"vision_pos_{size}", moving.network.visual.positional_embedding.detach().numpy())
         length = case["contexts"] + TOKENS_OF_A_NAME
         stored.check(f"text_pos_{length}", moving.network.positional_embedding.detach().numpy(), atol=0, rtol=0)
         assert moving.network.context_length == length
-    assert clip.network.visual.grid_size != moving.network.visual.grid_size  # the frozen one is as it was
+    assert clip.network.visual.grid_size == grid  # the frozen one is as it was
 
 
 @pytest.mark.parametrize("case", marked(cases("clip_init")))
@@ -65,17 +78,17 @@ def test_every_tensor_of_clip_arrives_under_its_name(case: Case) -> None:
     clip = filled_clip(facts)
     last = len(clip.network.visual.transformer.resblocks) - 1
     moving = start_from_clip(clip, case["image_sizes"][0], case["contexts"])
-    state = build_published(moving, blocks=[last], class_names=["cat"], sizes=SIZES).state_dict()
+    state = build_published(moving, blocks=[last], class_names=["cat"], sizes=sizes(case["contexts"])).state_dict()
     source = clip.network.state_dict()
     for key, value in source.items():
         if key == "logit_scale" or key.endswith("positional_embedding"):
             continue
         released = f"backbone.{key.removeprefix('visual.')}" if key.startswith("visual.") else f"text_encoder.{key}"
-        ours = our_name(released, 3)
+        ours = our_name(released, LAYERS)
         assert ours is not None and torch.equal(state[ours], value), key
     named = {f"text_encoder.{key}" for key in facts["text_keys"]}
     assert named == {f"text_encoder.{key}" for key in source if not key.startswith(("visual.", "logit_scale"))}
-    new = {our_name(f"backbone.{key}", 3) for key in facts[f"vision_{case['image_sizes'][0]}"]["missing"]}
+    new = {our_name(f"backbone.{key}", LAYERS) for key in facts[f"vision_{case['image_sizes'][0]}"]["missing"]}
     assert new == {key for key in state if key.startswith("pyramid.") and "num_batches_tracked" not in key}
 
 

@@ -16,7 +16,7 @@ from weakclip.masks import write_mask
 
 def read(case: Case) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays of a case, and the numbers of its images: ``gt0`` and ``pred0``, ``gt1`` and ``pred1``, and so on."""
-    with np.load(folder() / case.file) as file:
+    with np.load(case.path) as file:
         arrays = dict(file)
     return arrays, [name.removeprefix("gt") for name in arrays if name.startswith("gt")]
 

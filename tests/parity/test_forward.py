@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.parity.cases import Case, cases, golden, marked
+from tests.parity.cases import Case, cases, golden, index, marked
 from tests.parity.networks import as_pixels, load_network, make_input
 from weakclip.inference import ViewLogits, gather_logits
 from weakclip.network.trained import TrainedWeakClip
 from weakclip.pseudo_masks import predictor
-
-ONE_WINDOW = 10_000
 
 
 def watch(network: TrainedWeakClip, seen: dict[str, Any]) -> None:
@@ -62,6 +60,12 @@ def intermediates(seen: dict[str, Any], height: int, width: int) -> dict[str, Te
     return found | levels("concat", seen["neck"][0][0]) | levels("neck", seen["neck"][1])
 
 
+def names_of(case: Case, names: list[str]) -> set[str]:
+    """What of the file belongs to the case: all but what another case of the file has by its prefix."""
+    prefixes = tuple(other["prefix"] for other in index() if other.file == case.file and other.get("prefix"))
+    return {name for name in names if not name.startswith(prefixes)}
+
+
 @pytest.mark.parametrize("case", marked(cases("forward")))
 def test_forward(case: Case) -> None:
     stored, network = golden().Golden(case.path), load_network(case)
@@ -72,17 +76,16 @@ def test_forward(case: Case) -> None:
     views = [
         ViewLogits(pixels, network.classes.num_classes) for pixels in as_pixels(network, image).permute(0, 2, 3, 1).numpy()
     ]
-    gather_logits(predictor(network.model, network.encoder), views, ONE_WINDOW, ONE_WINDOW)
+    gather_logits(predictor(network.model, network.encoder), views, window=max(image.shape), stride=max(image.shape))
 
     patch = network.encoder.patch
     found = intermediates(seen, image.shape[2] // patch, image.shape[3] // patch)
     found["encode_decode"] = torch.stack([view.logits for view in views])
     found["text_embeddings_raw"] = network.model.text_encoder()[None].detach()
-    compared = set(stored.names()) - {"image"}
-    compared -= {name for name in compared if name.endswith("_argmax") or name.startswith("slide_")}
-    assert compared <= found.keys()
+    compared = names_of(case, stored.names()) - {"image", "encode_decode_argmax"}
+    assert {"score_map", "encode_decode"} <= compared <= found.keys()
     for name in sorted(compared):
-        stored.check(name, found[name].numpy(), atol=case["atol"], rtol=case["rtol"])
+        stored.check(name, found[name].numpy(), **case.tolerance)
     if "encode_decode_argmax" in stored.names():
         winners = found["encode_decode"].argmax(dim=1).numpy().astype(np.uint8)
         assert stored.agreement("encode_decode_argmax", winners) >= 0.999

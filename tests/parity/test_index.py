@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.cases import INDEX, index
+from tests.parity.cases import INDEX, OWN_INDEX, folder, index
 
 HERE = Path(__file__).parent
+DATA = {".json", ".npy", ".npz", ".txt"}
+"""Suffixes of the folder's data; what else it holds explains or reads them."""
 
 
 def asked_for() -> set[str]:
@@ -23,6 +25,15 @@ def asked_for() -> set[str]:
 
 def test_every_case_has_a_test() -> None:
     assert {case.family for case in index()} - asked_for() == set()
+
+
+def test_every_file_of_the_folder_has_a_case() -> None:
+    data = {str(path.relative_to(folder())) for path in folder().rglob("*") if path.suffix in DATA}
+    index_itself = Path(os.environ.get(INDEX) or OWN_INDEX).resolve()
+    data -= {name for name in data if (folder() / name).resolve() == index_itself}
+    named = set().union(*(case.files for case in index()))
+    assert data - named == set(), "files that no case of the index names"
+    assert named - data == set(), "files that the index names and the folder lacks"
 
 
 @pytest.mark.skipif(INDEX in os.environ, reason="another index may hold fewer families")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.batches import OBJECTIVE
+from tests.parity.batches import weighted
 from tests.parity.cases import Case, cases, golden, marked
-from weakclip.crf import dense_crf
+from weakclip.crf import CrfKernel, dense_crf
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.published import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from weakclip.objective import renormalise
@@ -50,7 +50,8 @@ def test_score_map(case: Case) -> None:
     stored = golden().Golden(case.path)
     scores = torch.from_numpy(stored.stored("score_map")).requires_grad_()
     seeds = torch.from_numpy(stored.stored("labels").astype(np.int64))
-    loss = OBJECTIVE.score_map_weight * score_map_loss(scores, seeds, OBJECTIVE.score_map_temperature, count_unsure=True)
+    aim = weighted(case, case["score_map_weight"])
+    loss = aim.score_map_weight * score_map_loss(scores, seeds, aim.score_map_temperature, count_unsure=True)
     stored.check("aux_loss_ce", loss.detach().numpy().reshape(1), atol=0, rtol=1e-4)
     (gradient,) = torch.autograd.grad(loss, scores)
     stored.check("aux_grad_score_map", gradient.numpy(), atol=1e-7, rtol=1e-3)
@@ -67,5 +68,7 @@ def test_crf_of_the_boundary_loss(case: Case) -> None:
     assert (difference == 0).mean() >= 0.9 and difference.max() <= 1
 
     for photo, floored, log_q in zip(small, stored.stored("crfop_probs_floored"), stored.stored("crfop_log_q"), strict=True):
-        refined = renormalise(np.maximum(dense_crf(photo, floored, OBJECTIVE.boundary_kernel, BOUNDARY_FLOOR), BOUNDARY_FLOOR))
+        refined = renormalise(
+            np.maximum(dense_crf(photo, floored, CrfKernel(**case["kernel"]), BOUNDARY_FLOOR), BOUNDARY_FLOOR)
+        )
         np.testing.assert_allclose(refined, np.exp(log_q), atol=1e-4)

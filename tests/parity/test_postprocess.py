@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
-from tests.parity.cases import Case, cases, folder, golden, marked
+from tests.parity.cases import Case, cases, golden, marked
 from weakclip.crf import CrfKernel
 from weakclip.datasets.pickled import write_pickled_dictionary
 from weakclip.evaluation import class_shares, mean_over_classes, score_masks
 from weakclip.images import read_photo
 from weakclip.masks import read_mask, write_mask
-from weakclip.params import load
 from weakclip.prob_npy import read_prob_npy
 from weakclip.refinement import refine
 
@@ -23,7 +21,7 @@ from weakclip.refinement import refine
 @pytest.mark.parametrize("mode", ["npy", "npypng"])
 @pytest.mark.parametrize("case", marked(cases("postprocess")))
 def test_masks_and_figures_of_saved_scores_are_the_released_ones(case: Case, mode: str, tmp_path: Path) -> None:
-    file = golden().Golden(folder() / case.file)
+    file = golden().Golden(case.path)
     keys, probabilities = file.stored("keys"), file.stored("prob")
     winners = keys[probabilities.argmax(axis=0)]
     write_pickled_dictionary(tmp_path / "a.npy", {"prob": probabilities, "keys": keys, "pred": winners[None]})
@@ -31,9 +29,7 @@ def test_masks_and_figures_of_saved_scores_are_the_released_ones(case: Case, mod
     scores = read_prob_npy(tmp_path / "a.npy")
     mask = scores.labels
     if mode == "npy":
-        crf = load(ROOT / "weakclip" / "presets" / "voc12.yaml").crf
-        kernel = CrfKernel(**{name: getattr(crf, name) for name in CrfKernel.__dataclass_fields__})
-        photo = read_photo(tmp_path / "a.png")
+        kernel, photo = CrfKernel(**case["kernel"]), read_photo(tmp_path / "a.png")
         mask, _, _ = refine(photo, scores.classes, scores.probabilities, kernel=kernel, tags=(), tag_limited=False, gate=0.0)
     agreement = file.agreement(f"{mode}_png", mask)
     assert agreement >= 0.999

@@ -19,13 +19,22 @@ from weakclip.released.training import MIN_LR, WARMUP_RATIO, released_groups, re
 @pytest.mark.parametrize("case", marked(cases("lr_schedule")))
 def test_rate_of_every_iteration(case: Case) -> None:
     stored, recipe = read_json(case), read_json(case, "recipe")
-    assert (recipe["min_lr"], recipe["warmup_ratio"]) == (MIN_LR, WARMUP_RATIO)
+    assert recipe["warmup"] == "linear"
     for step, *expected in stored["rows"]:
         rates = [
-            released_schedule(step, lr=lr, iterations=stored["max_iters"], warmup=recipe["warmup_iters"])
+            released_schedule(
+                step,
+                lr=lr,
+                iterations=stored["max_iters"],
+                warmup=recipe["warmup_iters"],
+                min_lr=recipe["min_lr"],
+                warmup_ratio=recipe["warmup_ratio"],
+            )
             for lr in (recipe["base_lr"], 0.0, 0.0)
         ]
         assert rates == pytest.approx(expected, rel=1e-9, abs=1e-25)
+    if case.get("released"):
+        assert (recipe["min_lr"], recipe["warmup_ratio"]) == (MIN_LR, WARMUP_RATIO)
 
 
 def shapes_only(case: Case) -> WeakClip:
@@ -40,18 +49,17 @@ def shapes_only(case: Case) -> WeakClip:
 @pytest.mark.parametrize("case", marked(cases("param_groups")))
 def test_groups(case: Case) -> None:
     stored, shapes = read_json(case), manifest(case["manifest"])["keys"]
-    layers = decoder_layers(shapes)
+    layers, lr, weight_decay = decoder_layers(shapes), case["lr"], case["weight_decay"]
     model = shapes_only(case)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     # One base rate for each group; the released code has a group for each tensor.
     rate_of = {
         names[id(parameter)]: (rate, group["weight_decay"], parameter.requires_grad)
-        for rate, group in zip((1e-4, 0.0), released_groups(model, 3e-5), strict=True)
+        for rate, group in zip((lr, 0.0), released_groups(model, weight_decay), strict=True)
         for parameter in group["params"]
     }
     assert rate_of.keys() == set(names.values())
-    unused = [name for name in shapes if our_name(name, layers) is None]
-    assert unused == stored["never_receive_gradient"] or set(unused) == set(stored["never_receive_gradient"])
+    assert {name for name in shapes if our_name(name, layers) is None} == set(stored["never_receive_gradient"])
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     counts: dict[str, dict[tuple[float, float, bool], list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
@@ -61,7 +69,7 @@ def test_groups(case: Case) -> None:
         block = next(block for block in stored["groups"] if name == block or name.startswith(f"{block}."))
         ours = our_name(name, layers)
         # An unused tensor is in the group of its block there; here it does not exist.
-        rates = rate_of[ours] if ours is not None else (1e-4, 3e-5, True)
+        rates = rate_of[ours] if ours is not None else (lr, weight_decay, True)
         counts[block][rates][0] += 1
         counts[block][rates][1] += torch.Size(shape).numel()
     expected = {

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.parity.cases import Case, cases, golden, marked, read_json
-from tests.parity.networks import as_pixels, config, load_network, make_input
+from tests.parity.networks import as_pixels, load_network, make_input, window_and_stride
 from weakclip.inference import ViewLogits, gather_logits, window_starts
 from weakclip.network.trained import TrainedWeakClip
 from weakclip.pseudo_masks import predictor
@@ -16,7 +16,7 @@ def gathered(
     network: TrainedWeakClip, image: NDArray[np.float32], window: int, stride: int, mirrored: bool = False
 ) -> ViewLogits:
     """One view of one image, with the logits of its windows."""
-    (pixels,) = as_pixels(network, image).permute(0, 2, 3, 1).numpy()
+    (pixels,) = as_pixels(network, image).permute(0, 2, 3, 1).numpy()  # one image; several are for the network alone
     view = ViewLogits(pixels, network.classes.num_classes, mirrored=mirrored)
     with torch.inference_mode():
         gather_logits(predictor(network.model, network.encoder), [view], window, stride)
@@ -37,11 +37,12 @@ def test_window_table(case: Case) -> None:
 @pytest.mark.parametrize("case", marked(cases("slide")))
 def test_slide(case: Case) -> None:
     stored, network = golden().Golden(case.path), load_network(case)
-    test_cfg = config(case)["test_cfg"]
-    (window, _), (stride, _) = test_cfg["crop_size"], test_cfg["stride"]
+    window, stride = window_and_stride(case)
     image, size = make_input(case["input"], case["seed"]), tuple(case["original"])
     names, prefix = set(stored.names()), case.get("prefix", "")
     atol, rtol = case["atol"], case["rtol"]
+    if not prefix:
+        stored.check("image", image, atol=0, rtol=0)
 
     view = gathered(network, image, window, stride)
     probabilities = view.probabilities(size)[None].numpy()

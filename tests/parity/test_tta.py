@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.parity.cases import Case, cases, folder, golden, marked, read_json
-from tests.parity.networks import config, load_network
+from tests.parity.networks import load_network, window_and_stride
 from weakclip.datasets.pickled import read_pickled_dictionary
 from weakclip.inference import Fusion, fitted_size, fuse_probabilities, gather_logits, limit_to_winners, views_of
 from weakclip.network.trained import TrainedWeakClip
@@ -16,7 +16,7 @@ MOST = 0.999
 
 
 def fusion(case: Case, network: TrainedWeakClip) -> Fusion:
-    (window, _), (stride, _) = config(case)["test_cfg"]["crop_size"], config(case)["test_cfg"]["stride"]
+    window, stride = window_and_stride(case)
     return Fusion(
         scales=case["ratios"],
         flip=True,

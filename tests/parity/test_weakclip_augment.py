@@ -1,19 +1,18 @@
 """The training augmentation of WeakCLIP itself, for scripted draws."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from tests.parity.cases import Case, cases, folder, golden
+from tests.parity.cases import Case, cases, golden, marked, read_json
 from weakclip.inference import fitted_size
+from weakclip.network.published import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from weakclip.resampling import resize_nearest, resize_without_antialias
 from weakclip.training_augmentation import Crop, cropped, distort_colours, padded
 
-FOLDER = folder()
-MEAN, STD = np.array([123.675, 116.28, 103.53], np.float32), np.array([58.395, 57.12, 57.375], np.float32)
+MEAN, STD = (255 * np.array(values, np.float32) for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
 
 
 @dataclass
@@ -33,11 +32,11 @@ class Script:
         return float(value)
 
 
-@pytest.mark.parametrize("case", cases("weakclip_augment"), ids=lambda case: case.file)
+@pytest.mark.parametrize("case", marked(cases("weakclip_augment")))
 def test_scripted_augmentation(case: Case) -> None:
-    stored = golden().Golden(FOLDER / case.file)
+    stored = golden().Golden(case.path)
     photo, mask = stored.stored("image_bgr")[..., ::-1], stored.stored("labels")
-    scripts = json.loads((FOLDER / str(case["draws"])).read_text())
+    scripts = read_json(case, "draws")
     colours = [script for script in scripts if isinstance(script, list)]
     assert colours and len(colours) < len(scripts)
     for index, script in enumerate(colours):
