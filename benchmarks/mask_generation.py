@@ -27,14 +27,15 @@ from weakclip.pseudo_masks import predictor
 from weakclip.seeding import seed_torch
 
 SCALES: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-BASE: Final = {"mini": (512, 128), "full": (2048, 512)}
+BASE: Final = {"mini": (128, 128), "full": (2048, 512)}
+PHOTO: Final = {"mini": (128, 128), "full": FULL.photo}  # the mini CLIP pads sides that are no multiple of its patch
 
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
     """Twelve views of a photo: batched windows against one window at a time with the text encoded each time."""
     size = MINI if quick else FULL
     with scratch() as folder, ExitStack() as stack:
-        height, width = size.photo
+        height, width = PHOTO[size.name]
         draw_dataset(folder, 1, height=height, width=width, classes=size.classes)
         sides = {
             kind: stack.enter_context(Side(photo_by_photo, folder, size.name, kind, environment={"WEAKCLIP_DEVICE": "cpu"}))

@@ -27,7 +27,7 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
     count = 8 if quick else 64
     return [
         *measure_size("score_vs_loops", count, VOC, (375, 500), rounds or 7, bar=20.0),
-        *measure_size("score_vs_loops_91", count, COCO, (480, 640), rounds or 5),
+        *measure_size("score_vs_loops_91", count, COCO, (480, 640), rounds or 3),
     ]
 
 

@@ -26,7 +26,7 @@ BLOCKS: Final = (3, 5, 7, 11)
 WIDTH: Final = 768
 TOKENS: Final = 1 + 32 * 32
 BATCH: Final = 2
-PASSES: Final = 4  # over all rows, in a round of reading
+PASSES: Final = 2  # over all rows, in a round of reading
 
 Rows = NDArray[np.float16]
 

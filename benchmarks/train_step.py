@@ -48,7 +48,7 @@ CROPS: Final = 2
 def measure(quick: bool, rounds: int | None) -> list[Row]:
     """Training steps from cached features, encoded online and as released, at mini and at full size."""
     rows = []
-    for size, number in ((MINI, rounds or (3 if quick else 7)), (FULL, rounds or 4)):
+    for size, number in ((MINI, rounds or (3 if quick else 7)), (FULL, rounds or 3)):
         if not (quick and size is FULL):
             with scratch() as folder:
                 rows += measure_size(size, folder, number)

@@ -3,17 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from benchmarks.growth import Measured, table
-from benchmarks.pipeline import StageTime, stage_times, write_params
 from benchmarks.samples import draw_dataset, draw_mask, draw_photo, draw_probabilities
 from benchmarks.scoring import count_by_loops
 from weakclip.datasets.voc12 import CLASSES
 from weakclip.evaluation import confusion_matrix
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
-from weakclip.params import load
 
 
 def test_loops_over_classes_count_what_the_project_counts() -> None:
@@ -40,21 +37,6 @@ def test_every_class_of_the_probabilities_wins_somewhere() -> None:
     probabilities = draw_probabilities(0, draw_mask(0, 375, 500, (1, 2)), 21)
     assert set(np.unique(probabilities.argmax(axis=0))) == {*range(21)}
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
-
-
-def test_a_stage_ends_when_the_next_one_begins() -> None:
-    marks = [("prepare", 2.0, 1.0), ("train", 5.0, 6.5)]
-    assert stage_times(marks, 9.0, 10.0) == {
-        "prepare": StageTime(clock=3.0, processors=5.5),
-        "train": StageTime(clock=4.0, processors=3.5),
-    }
-
-
-def test_parameters_of_the_pipeline_are_the_presets_but_for_the_changes(tmp_path: Path) -> None:
-    write_params(tmp_path / "params.yaml", {"dataset.mini_train": 12})
-    assert load(tmp_path / "params.yaml").dataset.mini_train == 12
-    with pytest.raises(ValueError, match="mini_trian"):
-        write_params(tmp_path / "params.yaml", {"dataset.mini_trian": 12})
 
 
 def test_growth_is_shown_by_image_and_in_all() -> None:
