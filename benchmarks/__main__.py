@@ -15,11 +15,10 @@ from typing import Annotated, Final
 import typer
 
 from benchmarks.command import results, scratch
-from benchmarks.machine import ROOT
+from benchmarks.machine import RESULTS, ROOT
 from benchmarks.rows import Row, parse, repeated, table, write_json
 
 PARTS: Final = ("store", "scoring", "crf", "caching", "train_step", "mask_generation", "pipeline")
-RESULTS: Final = ROOT / "benchmarks" / "results.json"
 
 
 def main(

@@ -12,7 +12,8 @@ from typing import Final
 from weakclip.workers import workers
 
 ROOT: Final = Path(__file__).parents[1]
-LIBRARIES: Final = ("weakclip", "torch", "open_clip_torch", "numpy", "h5py", "pillow", "pydensecrf2", "joblib", "dvc")
+RESULTS: Final = ROOT / "benchmarks" / "results.json"
+LIBRARIES: Final = ("torch", "open_clip_torch", "numpy", "h5py", "pillow", "pydensecrf2", "joblib", "dvc")
 
 
 def machine() -> dict[str, object]:
@@ -32,12 +33,19 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit that was measured, with ``-dirty`` where files differ from it; empty outside a Git checkout."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty"]
+    """The commit that was measured, with ``-dirty`` where tracked files differ from it; empty outside a Git checkout.
+
+    Earlier results are no part of what is measured.
+    """
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS.relative_to(ROOT).as_posix()}")
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _line(path: str, key: str) -> str:
