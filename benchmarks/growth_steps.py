@@ -137,7 +137,8 @@ def score() -> None:
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
     predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
     gallery = evaluate.draw_gallery(choices, masks, results / "gallery", results / "report" / "images")
-    evaluate.write_figures(results, index, (StageFigures(stage="val", block=val),), confusions, gallery)
+    earlier = StageFigures(stage="refined", block=evaluate.read_block(Path("data/results"), "refined"))
+    evaluate.write_figures(results, index, (earlier, StageFigures(stage="val", block=val)), confusions, gallery)
 
 
 STEPS: Final[Mapping[str, Callable[[], None]]] = {
