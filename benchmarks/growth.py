@@ -67,6 +67,9 @@ def table(growth: Growth) -> str:
         times, memory = per_image(measured), megabytes(measured)
         lines.append([f"{name}, ms an image", *(f"{value:.3g}" for value in times), f"{times[-1] / times[0]:.2f}"])
         lines.append([f"{name}, MB", *(f"{value:.0f}" for value in memory), f"{memory[-1] / memory[0]:.2f}"])
+        lines.append(
+            [f"{name}, MB since its start", *(f"{(one.peak_bytes - one.start_bytes) / 1e6:.0f}" for one in measured), ""]
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
