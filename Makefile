@@ -11,12 +11,13 @@ export GOMP_SPINCOUNT := 0
 # DVC runs `python -m stages.<name>`: it has to be this one.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help repro test check clean
+.PHONY: help repro test check bench clean
 
 help:
 	@echo 'make repro   run the stages that have to run; the report is $(REPORT)'
 	@echo 'make test    run all tests'
 	@echo 'make check   lint, format and types'
+	@echo 'make bench   measure speed and memory (about half an hour on two cores)'
 	@echo 'make clean   remove .venv and caches; data, results and resume slots stay'
 
 repro: $(STAMP)
@@ -30,6 +31,9 @@ test: $(STAMP)
 
 check: $(STAMP)
 	@ruff check . && ruff format --check . && mypy
+
+bench: $(STAMP)
+	@python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,105 @@
+"""Twelve views of a photo, fused: windows in batches with the texts encoded once, and window by window as released.
+
+Both sides are the same network, the released one at full size, on the same windows in float32.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from benchmarks.command import run, scratch
+from benchmarks.pairs import Pair, alternate
+from benchmarks.rows import Row, compared
+from benchmarks.samples import draw_dataset
+from benchmarks.sides import Gate, Side
+from benchmarks.sizes import FULL, MINI, SIZES
+from weakclip.datasets.index import read_dataset
+from weakclip.images import read_photo
+from weakclip.inference import Fusion, Predict, fuse_probabilities, views_of, window_starts
+from weakclip.network.variants import Network, build_variant
+from weakclip.pseudo_masks import predictor
+from weakclip.seeding import seed_torch
+
+SCALES: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+BASE: Final = {"mini": (128, 128), "full": (2048, 512)}
+PHOTO: Final = {"mini": (128, 128), "full": FULL.photo}  # the mini CLIP pads sides that are no multiple of its patch
+
+
+def measure(quick: bool, rounds: int | None) -> list[Row]:
+    """Twelve views of a photo: batched windows against one window at a time with the text encoded each time."""
+    size = MINI if quick else FULL
+    with scratch() as folder, ExitStack() as stack:
+        height, width = PHOTO[size.name]
+        draw_dataset(folder, 1, height=height, width=width, classes=size.classes)
+        sides = {
+            kind: stack.enter_context(Side(photo_by_photo, folder, size.name, kind, environment={"WEAKCLIP_DEVICE": "cpu"}))
+            for kind in ("batched", "released")
+        }
+        seconds = alternate(sides, rounds or 2, warm_up=0)
+        figures = {kind: side.stop() for kind, side in sides.items()}
+    windows = int(figures["batched"]["windows"])
+    what = f"a photo of {width} x {height}, 12 views, {windows} windows, {size.name} size, float32"
+    gigabytes = {f"gigabytes_{kind}": round(found["peak_bytes"] / 1e9, 3) for kind, found in figures.items()}
+    return [compared("masks_12view", Pair(seconds["batched"], seconds["released"]), what, bar=1.2, **gigabytes)]
+
+
+def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
+    size = SIZES[name]
+    p = size.params()
+    (record,) = read_dataset(folder / "dataset").training
+    photo = read_photo(record.photo)
+    seed_torch("benchmark masks")
+    network = build_variant(
+        "published",
+        size.clip(),
+        blocks=p.clip.blocks,
+        classes=size.classes,
+        sizes=replace(size.sizes(), pyramid_adapter=True, co_attention=True),
+        image_size=p.clip.image_size,
+    )
+    fusion = Fusion(
+        scales=SCALES,
+        flip=True,
+        base_size=BASE[name],
+        window=p.clip.image_size,
+        stride=p.masks.stride,
+        multiple=network.multiple,
+        resize=network.resize,
+    )
+    num_classes = size.classes.num_classes
+    gate.figures["windows"] = sum(
+        len(window_starts(view.pixels.shape[0], fusion.window, fusion.stride))
+        * len(window_starts(view.pixels.shape[1], fusion.window, fusion.stride))
+        for view in views_of(photo, num_classes, fusion)
+    )
+    predict = predictor(network.model, network.encoder) if kind == "batched" else predict_window(network)
+    with torch.inference_mode():
+        predict(torch.zeros(1, 3, fusion.window, fusion.window))
+    while True:
+        gate()
+        if kind == "batched":
+            fuse_probabilities(predict, [photo], num_classes, fusion)
+        else:
+            fuse_probabilities(predict, [photo], num_classes, fusion, batch_size=1)
+
+
+def predict_window(network: Network) -> Predict:
+    """As released: every window has the text encoder run anew."""
+    model, encoder = network.model.eval(), network.encoder
+
+    def predict(images: Tensor) -> Tensor:
+        height, width = (side // encoder.patch for side in images.shape[2:])
+        logits: Tensor = model(encoder(images), height, width)[0]
+        return logits
+
+    return predict
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,98 @@
+"""Evaluation of masks against loops over classes, both in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.command import run, scratch
+from benchmarks.pairs import Pair, alternate, timed
+from benchmarks.rows import Row, compared
+from benchmarks.samples import draw_mask
+from weakclip.evaluation import mean_iou, score_masks
+from weakclip.masks import write_mask
+
+VOC: Final = 21
+COCO: Final = 91
+Mask = NDArray[np.uint8]
+
+
+def measure(quick: bool, rounds: int | None) -> list[Row]:
+    """Scoring mask files against loops over the classes of each image."""
+    count = 8 if quick else 64
+    return [
+        *measure_size("score_vs_loops", count, VOC, (375, 500), rounds or 7, bar=20.0),
+        *measure_size("score_vs_loops_91", count, COCO, (480, 640), rounds or 3),
+    ]
+
+
+def measure_size(
+    name: str, count: int, num_classes: int, size: tuple[int, int], rounds: int, bar: float | None = None
+) -> list[Row]:
+    """Files read and counted, and counting alone."""
+    with scratch() as folder:
+        pairs = write_pairs(folder, count, num_classes, *size)
+        arrays = [(read(prediction), read(truth)) for prediction, truth in pairs]
+        if not np.isclose(mean_iou(score_masks(pairs, num_classes)), mean_iou_by_loops(pairs, num_classes)):
+            raise RuntimeError("expected both ways to find the same mIoU")
+        ways = {
+            "ours": timed(lambda: score_masks(pairs, num_classes)),
+            "loops": timed(lambda: mean_iou_by_loops(pairs, num_classes)),
+            "ours_counting": timed(lambda: score_masks(arrays, num_classes)),
+            "loops_counting": timed(lambda: count_by_loops(arrays, num_classes)),
+        }
+        seconds = alternate(ways, rounds)
+    files, counting = (Pair(seconds[f"ours{part}"], seconds[f"loops{part}"]) for part in ("", "_counting"))
+    what = f"loops over classes; {count} pairs of masks of {size[1]} x {size[0]}, {num_classes} classes, one process"
+    return [
+        compared(name, files, f"reading files and counting, {what}", bar=bar),
+        compared(f"{name}_counting", counting, f"counting alone, {what}"),
+    ]
+
+
+def write_pairs(folder: Path, count: int, num_classes: int, height: int, width: int) -> list[tuple[Path, Path]]:
+    """Predictions and truths that differ."""
+    pairs = []
+    for number in range(count):
+        tags = [1 + (2 * number + step) % (num_classes - 1) for step in (0, 1)]
+        pair = (folder / f"{number}_prediction.png", folder / f"{number}_truth.png")
+        prediction = draw_mask(2 * number, height, width, tags)
+        prediction[prediction == 255] = tags[0]
+        write_mask(pair[0], prediction)
+        write_mask(pair[1], draw_mask(2 * number + 1, height, width, tags))
+        pairs.append(pair)
+    return pairs
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def mean_iou_by_loops(pairs: Sequence[tuple[Path, Path]], num_classes: int) -> float:
+    hits, predicted, true = count_by_loops(((read(prediction), read(truth)) for prediction, truth in pairs), num_classes)
+    union = predicted + true - hits
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmean(np.where(union > 0, hits / union, np.nan)))
+
+
+def count_by_loops(pairs: Iterable[tuple[Mask, Mask]], num_classes: int) -> NDArray[np.int64]:
+    """Hits, predicted and true pixels of each class, (3, K): a sum over the whole image for each class and each of them."""
+    counts = np.zeros((3, num_classes), np.int64)
+    for prediction, truth in pairs:
+        known = truth < 255
+        agreeing = (prediction == truth) * known
+        for index in range(num_classes):
+            counts[0, index] += np.sum((truth == index) * agreeing)
+            counts[1, index] += np.sum((prediction == index) * known)
+            counts[2, index] += np.sum((truth == index) * known)
+    return counts
+
+
+if __name__ == "__main__":
+    run(measure)
