@@ -38,6 +38,12 @@ def test_any_size_of_whole_patches_is_encoded(clip: Clip, height: int, width: in
     assert tokens.shape == (2, 1 + height * width // 64, 128)
 
 
+def test_what_a_side_has_beyond_whole_patches_is_not_seen(clip: Clip) -> None:
+    pixels = images(70, 87)
+    encoder = ImageEncoder(clip, [4])
+    assert torch.equal(encoder(pixels)[0], encoder(pixels[:, :, :64, :80])[0])
+
+
 def test_positions_of_the_same_grid_stay_and_others_keep_the_class_position() -> None:
     positions = torch.randn(1 + 16, 4)
     assert resize_positions(positions, (4, 4), (4, 4)) is positions

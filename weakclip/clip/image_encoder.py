@@ -64,7 +64,8 @@ class ImageEncoder(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> tokens before the first block (B, 1 + h w, C)."""
         visual = self.visual
-        grid = visual.conv1(images)
+        height, width = (side // self.patch * self.patch for side in images.shape[2:])
+        grid = visual.conv1(images[:, :, :height, :width])  # cut, for a stem that pads would see a patch more
         size = (grid.shape[2], grid.shape[3])
         tokens = torch.cat([visual.class_embedding.expand(len(images), 1, -1), grid.flatten(2).transpose(1, 2)], dim=1)
         embedded: Tensor = visual.ln_pre(tokens + self.positions(size))
