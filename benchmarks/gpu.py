@@ -34,6 +34,7 @@ from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.workers import workers
 
+PRECISIONS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIDE: Final = {"full": 8192, "quick": 256}  # of the matrices
 REPEATS: Final = 20
 
@@ -70,9 +71,6 @@ def main(
         write_json(
             out, {"card": card(), "machine": machine(), "versions": versions(), "commit": commit()} | content(found, peaks)
         )
-
-
-PRECISIONS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def measured_peak(kind: torch.dtype, side: int) -> float:
