@@ -1,8 +1,10 @@
 import json
 import os
 import pickle
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 
 import h5py
@@ -14,11 +16,12 @@ from torch import Tensor
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
-from weakclip.features.cache import CacheSize, cache_features
+from weakclip.features.cache import WRITES_BEHIND, CacheSize, cache_features
 from weakclip.features.plan import ViewRecipe, plan_shards
 from weakclip.features.store import FeatureStore
 from weakclip.features.views import render_photo
 from weakclip.images import read_photo
+from weakclip.side_by_side import MOST
 
 SIZES = ((24, 32), (24, 32), (40, 32), (24, 32), (17, 60), (24, 32))
 BLOCKS = (1, 4)
@@ -34,15 +37,16 @@ class PatchMeans:
     def __init__(self, interrupt_after: int | None = None) -> None:
         self.attributes: Mapping[str, object] = {"model": "patch means", "weights_hash": "0", "mean": [0.5], "std": [0.5]}
         self.batches: list[tuple[int, ...]] = []
-        self._interrupt_after = interrupt_after
+        self._interrupt_after, self._lock = interrupt_after, Lock()
         draw = torch.Generator().manual_seed(0)
         self._matrices = [torch.randn(3, self.width, generator=draw) for _ in BLOCKS]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        if len(self.batches) == self._interrupt_after:
-            raise KeyboardInterrupt
         assert images.dtype == torch.uint8 and torch.is_inference_mode_enabled()
-        self.batches.append(tuple(images.shape))
+        with self._lock:  # batches are encoded side by side
+            if len(self.batches) == self._interrupt_after:
+                raise KeyboardInterrupt
+            self.batches.append(tuple(images.shape))
         means = torch.nn.functional.avg_pool2d(images.float() / 255, self.patch).flatten(2).transpose(1, 2)
         tokens = torch.cat([means.mean(dim=1, keepdim=True), means], dim=1)
         return [tokens @ matrix for matrix in self._matrices]
@@ -130,8 +134,9 @@ def test_an_interrupted_run_is_gone_on_with_to_the_same_bytes(records: tuple[Rec
 
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     # the same batches, those that were written not again
-    assert resumed.batches == whole.batches[len(whole.batches) - len(resumed.batches) :]
-    assert len(resumed.batches) <= len(whole.batches) - after + 2 if after < len(whole.batches) else True
+    assert Counter(resumed.batches) <= Counter(whole.batches)
+    left = max(0, len(whole.batches) - after)
+    assert left <= len(resumed.batches) <= left + (WRITES_BEHIND + MOST + 1 if left else 0)
 
 
 def test_a_batch_is_encoded_whole_when_one_of_its_rows_is_missing(records: tuple[Record, ...], tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_a_batch_is_encoded_whole_when_one_of_its_rows_is_missing(records: tuple
     os.truncate(journal, journal.stat().st_size - 5)
     cache(records, tmp_path / "b", encoder=resumed, shard_bytes=10**6)
 
-    assert whole.batches[1] == resumed.batches[0] == (4, 3, 32, 32)
+    assert sorted(whole.batches)[-1] == sorted(resumed.batches)[-1] == (4, 3, 32, 32)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 

@@ -1,6 +1,7 @@
 """Runs the frozen image encoder over all views of all training images, once, and stores its tokens.
 
 Photos are decoded and rendered ahead in threads and rows are written behind in another one, so that the encoder does not wait.
+On a CPU some batches are encoded side by side.
 """
 
 import shutil
@@ -27,6 +28,7 @@ from weakclip.features.views import View, render_photo
 from weakclip.features.writer import ShardWriter
 from weakclip.images import read_photo
 from weakclip.progress import Bar, size
+from weakclip.side_by_side import map_ahead, side_by_side
 
 LIBRARIES: Final = ("h5py", "pillow")  # the encoder names its own
 WRITES_BEHIND: Final = 2  # encoded batches that may wait to be written
@@ -97,9 +99,18 @@ def cache_features(
     attributes = _attributes(encoder, recipe)
     paths = [folder / shard_name(number) for number in range(len(shards))]
     done = sum(len(shard.records) * per_image for shard, path in zip(shards, paths, strict=True) if path.exists())
-    with Bar(total=total.views, title="encode", unit="views", done=done) as bar:
+    with side_by_side() as encoders, Bar(total=total.views, title="encode", unit="views", done=done) as bar:
         for shard, path in zip(shards, paths, strict=True):
-            _fill(shard, path, encoder, attributes, batch_size=batch_size, workers=workers, bar=None if path.exists() else bar)
+            _fill(
+                shard,
+                path,
+                encoder,
+                attributes,
+                batch_size=batch_size,
+                workers=workers,
+                encoders=encoders,
+                bar=None if path.exists() else bar,
+            )
     rows = [len(shard.records) * per_image for shard in shards]
     write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
     return total
@@ -143,6 +154,7 @@ def _fill(
     *,
     batch_size: int,
     workers: int,
+    encoders: int,
     bar: Bar | None,
 ) -> None:
     columns = tuple(Column(name=column_name(block), shape=(encoder.width,), dtype="<f2") for block in encoder.blocks)
@@ -154,8 +166,13 @@ def _fill(
             if bar is not None:
                 bar.advance(len(shard.rows) - len(missing))
             batches = [batch for batch in shard.batches(batch_size) if missing.intersection(batch)]
-            for batch, pixels in _rendered_batches(shard, batches, ahead=batch_size, workers=workers):
-                tokens = _encode(encoder, pixels, [shard.rows[row][0].image_id for row in batch])
+
+            def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[np.float16]]]:
+                batch, pixels = rendered
+                return batch, _encode(encoder, pixels, [shard.rows[row][0].image_id for row in batch])
+
+            rendered = _rendered_batches(shard, batches, ahead=batch_size, workers=workers)
+            for batch, tokens in map_ahead(encode, rendered, threads=encoders, ahead=encoders):
                 while len(writes) >= WRITES_BEHIND:
                     writes.popleft().result()
                 writes.append(thread.submit(_write, writer, batch, tokens, missing))
@@ -209,17 +226,12 @@ def _rendered_photos(shard: ShardPlan, needed: set[int], *, ahead: int, workers:
     for row in sorted(needed):
         jobs.setdefault(shard.rows[row][0].image_id, {})[row] = shard.rows[row][1]
     records = {record.image_id: record for record in shard.records}
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[dict[int, Pixels]]] = deque()
-        try:
-            for image_id, views in jobs.items():
-                waiting.append(pool.submit(_render, records[image_id], views))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    def render(job: tuple[str, dict[int, View]]) -> dict[int, Pixels]:
+        image_id, views = job
+        return _render(records[image_id], views)
+
+    yield from map_ahead(render, jobs.items(), threads=workers, ahead=ahead)
 
 
 def _render(record: Record, views: Mapping[int, View]) -> dict[int, Pixels]:
