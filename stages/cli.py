@@ -51,7 +51,7 @@ def import_checkpoint(
     classes: Annotated[str, typer.Option(help="voc12, coco14, or a file with a class a line")],
     out: Annotated[Path, typer.Option(help="folder for the weights and their card")],
 ) -> None:
-    """Bring a trained WeakCLIP of the released code into this project's format, for generate_masks."""
+    """Bring a trained WeakCLIP or DeepLabV1 of the released code into this project's format, for generate_masks or evaluate."""
     from stages import import_checkpoint as command  # here, so that the other commands start without torch
 
     command.main(file, classes, out)

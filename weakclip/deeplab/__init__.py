@@ -1,1 +1,1 @@
-"""The segmentation network that is retrained on masks: DeepLabV3+, its training and its inference."""
+"""The networks that are retrained on masks, DeepLabV3+ and DeepLabV1 with ResNet38: their training and their inference."""
