@@ -1,7 +1,7 @@
 """Bring a checkpoint of the released code into this project's format.
 
 Reads:  a ``.pth`` file.
-Writes: a folder such as ``data/weakclip`` (weights and card).
+Writes: a folder such as ``data/weakclip`` or ``data/deeplab`` (weights and card).
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ def main(file: Path, classes: str, out: Path) -> None:
     """Import the checkpoint, and say what of it is not used."""
     names = names_of(classes)
     if is_released_deeplab(file):
-        imported = import_deeplab(file, names, out)
-        used, unused, use = imported.used, imported.unused, f"python -m stages.evaluate --deeplab {out}"
+        imported, use = import_deeplab(file, names, out), f"python -m stages.evaluate --deeplab {out}"
     else:
-        weakclip = import_checkpoint(file, names, out)
-        used, unused, use = weakclip.used, weakclip.unused, f"python -m stages.generate_masks --weakclip {out}"
-    say(f"{out} holds {used} of {used + len(unused)} tensors of {file}")
-    if unused:
-        say(f"  not used, since they never influence anything: {', '.join(unused)}")
+        imported, use = import_checkpoint(file, names, out), f"python -m stages.generate_masks --weakclip {out}"
+    say(f"{out} holds {imported.used} of {imported.used + len(imported.unused)} tensors of {file}")
+    if imported.unused:
+        say(f"  not used, since they never influence anything: {', '.join(imported.unused)}")
     say(f"  `{use}` makes masks with it")
 
 

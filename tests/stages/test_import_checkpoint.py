@@ -112,7 +112,7 @@ def test_files_that_could_run_code_or_are_broken_are_refused(tmp_path: Path, mon
     torch.save([1, 2], "list.pth")
     torch.save({"conv.weight": torch.zeros(1)}, "bare.pth")
     for name, problem in (
-        ("evil", "cannot be read"),
+        ("evil", "holds more than tensors"),
         ("broken", "cannot be read"),
         ("list", "holds no state_dict"),
         ("bare", "holds no state_dict"),

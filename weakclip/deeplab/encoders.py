@@ -19,9 +19,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from weakclip.deeplab.network import RGB
-from weakclip.deeplab.state_files import read_state
 from weakclip.errors import WeakClipError
 from weakclip.mini_encoder import MiniEncoder
+from weakclip.state_files import read_state
 from weakclip.weights import load_into, load_weights
 
 MINI: Final = "mini"

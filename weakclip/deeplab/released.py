@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,21 +14,13 @@ from weakclip.deeplab.encoders import weights_source
 from weakclip.deeplab.model import build_deeplab, network_card
 from weakclip.deeplab.prediction import WEIGHTS
 from weakclip.deeplab.resnet38 import STRIDE
-from weakclip.deeplab.state_files import read_state
 from weakclip.errors import WeakClipError
+from weakclip.state_files import Imported, read_state
 from weakclip.weights import load_into, save_weights
 
 NETWORK: Final = "deeplabv1_resnet38"
 CLASSIFIER: Final = "cls_conv.weight"
 FIRST: Final = "backbone.conv1a.weight"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """``used``: number of the checkpoint's tensors that are in the network now. ``unused``: names of the others."""
-
-    used: int
-    unused: tuple[str, ...]
 
 
 def is_deeplab(state: dict[str, Tensor]) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from weakclip.deeplab.mxnet_params import read_params
-from weakclip.deeplab.state_files import read_state
+from weakclip.state_files import read_state
 from weakclip.weights import load_into
 
 CHANNELS: Final = 4096

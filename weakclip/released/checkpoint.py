@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from weakclip.clip.bare import ClipArchitecture, bare_clip
@@ -20,6 +17,7 @@ from weakclip.network.trained import save_weakclip
 from weakclip.network.variants import build_variant
 from weakclip.network.weakclip import WeakClipSizes, load_trainable
 from weakclip.released.names import decoder_layers, rename_state
+from weakclip.state_files import Imported, read_saved
 
 VARIANT: Final = "published"
 NOTED: Final = ("epoch", "iter", "seed", "exp_name", "mmcv_version", "mmseg_version")
@@ -36,30 +34,11 @@ class Unwritten:
     blocks: tuple[int, ...] = (3, 5, 7, 11)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """``used``, ``unused``: names in the checkpoint."""
-
-    used: int
-    unused: tuple[str, ...]
-
-
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dictionary and notes of a ``.pth`` file, tensors and plain values only: no code of the file is run."""
-    if not path.is_file():
-        raise WeakClipError(f"{path} is missing", "give the path of the downloaded .pth file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an unusual pickle protocol: what cannot be read fails anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeakClipError(
-            f"{path} cannot be read as tensors and plain values: {first}",
-            "download it again; a file that holds other objects is not opened, since they could run code",
-        ) from error
+    """State dictionary and notes of a ``.pth`` file."""
+    content = read_saved(path, "give the path of the downloaded .pth file")
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(content, dict) or not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeakClipError(f"{path} holds no state_dict", "a WeakCLIP checkpoint is a dictionary with meta and state_dict")
     meta = content.get("meta")
     return {str(name): value for name, value in state.items()}, meta if isinstance(meta, dict) else {}
