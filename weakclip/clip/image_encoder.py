@@ -54,8 +54,8 @@ class ImageEncoder(nn.Module):
             "open_clip": open_clip.__version__,
             "torch": torch.__version__.split("+")[0],
         }
-        # torch's fused layer writes out all attention weights; without it the blocks use scaled_dot_product_attention, which does not
-        # and takes a sixth less time on a CPU. It can only be switched for the whole process.
+        # torch's fused layer writes out all attention weights. Without it the blocks use scaled_dot_product_attention, which
+        # takes a sixth less time on a CPU. It can only be switched for the whole process.
         torch.backends.mha.set_fastpath_enabled(False)
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1) * 255, persistent=False)
