@@ -14,6 +14,7 @@ from weakclip.datasets.index import read_dataset
 from weakclip.device import device
 from weakclip.features.cache import cache_features
 from weakclip.features.plan import ViewRecipe
+from weakclip.features.token_formats import FORMATS
 from weakclip.progress import duration, say, size
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
@@ -64,6 +65,7 @@ def main(
         slot.folder / "features",
         shard_bytes=round(p.features.shard_gigabytes * 1e9),
         workers=workers(),
+        token_format=FORMATS[p.features.dtype],
     )
     seconds = time.monotonic() - start
     figures = {"images": stored.images, "total_views": stored.views, "gigabytes": stored.n_bytes / 1e9}
