@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def png(lines: bytes, height: int, width: int, colours: int = 3, parts: int = 1,
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colours, 0, 0, interlacing])
     packed = zlib.compress(lines)
     ends = [len(packed) * part // parts for part in range(parts + 1)]
-    pixels = b"".join(chunk(b"IDAT", packed[start:end]) for start, end in zip(ends, ends[1:], strict=False))
+    pixels = b"".join(chunk(b"IDAT", packed[start:end]) for start, end in pairwise(ends))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"PLTE", PALETTE.tobytes()) + pixels + chunk(b"IEND", b"")
 
 

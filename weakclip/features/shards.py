@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,8 +54,8 @@ class Column:
 class ShardLayout:
     """All of a shard but the rows' contents.
 
-    counts is the number of entries of each row, in every column but those with one a row; about says in ASCII JSON what each row
-    is; attributes are values that JSON can hold.
+    counts is the number of entries of each row, in every column but those with one a row; about says in ASCII JSON what each
+    row is; attributes are values that JSON can hold.
     """
 
     columns: tuple[Column, ...]
@@ -170,10 +170,7 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
                 raise ValueError(f"it has format {made_as}, this version reads {FORMAT}")
             rows = file[ROWS][...]
             layout = ShardLayout(
-                columns=tuple(
-                    Column(name=name, shape=tuple(shape), dtype=dtype, once_a_row=bool(once))
-                    for name, shape, dtype, *once in columns
-                ),
+                columns=tuple(_column(*described) for described in columns),
                 counts=tuple(rows[:, 1].tolist()),
                 about=tuple(text.decode("ascii") for text in file[ABOUT][...].tolist()),
                 attributes=attributes,
@@ -191,6 +188,10 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
         length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
         arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
+
+
+def _column(name: str, shape: Sequence[int], dtype: str, once_a_row: bool = False) -> Column:
+    return Column(name=name, shape=tuple(shape), dtype=dtype, once_a_row=once_a_row)
 
 
 def checksum(arrays: Iterable[NDArray[Any]]) -> int:
