@@ -1,4 +1,4 @@
-"""Evaluation of masks against loops over classes, both in one process."""
+"""Evaluation of masks against loops over classes: both in one process, and both as a user runs them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.command import run, scratch
 from benchmarks.pairs import Pair, alternate, timed
-from benchmarks.rows import Row, compared
+from benchmarks.rows import Row, compared, significant
 from benchmarks.samples import draw_mask
 from weakclip.evaluation import mean_iou, score_masks
-from weakclip.masks import write_mask
+from weakclip.masks import read_mask, write_mask
+from weakclip.workers import workers
 
 VOC: Final = 21
 COCO: Final = 91
+RELEASED_PROCESSES: Final = 10  # what the released script starts by default, however many processors there are
 Mask = NDArray[np.uint8]
 
 
@@ -28,6 +31,7 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
     return [
         *measure_size("score_vs_loops", count, VOC, (375, 500), rounds or 7, bar=20.0),
         *measure_size("score_vs_loops_91", count, COCO, (480, 640), rounds or 3),
+        measure_command(count, 1 if quick else 8, rounds or 3),
     ]
 
 
@@ -42,17 +46,48 @@ def measure_size(
             raise RuntimeError("expected both ways to find the same mIoU")
         ways = {
             "ours": timed(lambda: score_masks(pairs, num_classes)),
+            "reading": timed(lambda: read_all(pairs)),
             "loops": timed(lambda: mean_iou_by_loops(pairs, num_classes)),
             "ours_counting": timed(lambda: score_masks(arrays, num_classes)),
             "loops_counting": timed(lambda: count_by_loops(arrays, num_classes)),
         }
         seconds = alternate(ways, rounds)
     files, counting = (Pair(seconds[f"ours{part}"], seconds[f"loops{part}"]) for part in ("", "_counting"))
+    limit = Pair(seconds["reading"], seconds["loops"]).ratio
     what = f"loops over classes; {count} pairs of masks of {size[1]} x {size[0]}, {num_classes} classes, one process"
     return [
-        compared(name, files, f"reading files and counting, {what}", bar=bar),
+        compared(
+            name, files, f"reading files and counting, {what}", bar=bar, ratio_if_counting_took_no_time=significant(limit)
+        ),
         compared(f"{name}_counting", counting, f"counting alone, {what}"),
     ]
+
+
+def measure_command(count: int, times: int, rounds: int) -> Row:
+    """What `weakclip score` does in its processes, and the released script in its own; both without their start."""
+    with scratch() as folder:
+        pairs = write_pairs(folder, count, VOC, 375, 500) * times
+        ways = {
+            "ours": timed(lambda: score_masks(pairs, VOC, workers())),
+            "script": timed(lambda: sum(joblib.Parallel(RELEASED_PROCESSES, pre_dispatch="all")(tasks(pairs)))),
+        }
+        seconds = alternate(ways, rounds)
+    what = f"as their commands do it: {workers()} processes, {RELEASED_PROCESSES} of the released script; {len(pairs)} pairs"
+    return compared("score_command", Pair(seconds["ours"], seconds["script"]), what)
+
+
+def tasks(pairs: Sequence[tuple[Path, Path]]) -> list[object]:
+    """The released script's: one for each image."""
+    return [joblib.delayed(count_files)(prediction, truth) for prediction, truth in pairs]
+
+
+def count_files(prediction: Path, truth: Path) -> NDArray[np.int64]:
+    return count_by_loops([(read(prediction), read(truth))], VOC)
+
+
+def read_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+    for prediction, truth in pairs:
+        read_mask(prediction), read_mask(truth)
 
 
 def write_pairs(folder: Path, count: int, num_classes: int, height: int, width: int) -> list[tuple[Path, Path]]:

@@ -15,8 +15,9 @@ from benchmarks.command import run, scratch
 from benchmarks.pairs import Pair, alternate, timed
 from benchmarks.rows import Row, compared
 from weakclip.features.index import shard_name, write_index
-from weakclip.features.shards import Column, ShardLayout
-from weakclip.features.store import FeatureStore, column_name
+from weakclip.features.shards import ShardLayout
+from weakclip.features.store import FeatureStore
+from weakclip.features.token_formats import FLOAT16
 from weakclip.features.views import View
 from weakclip.features.writer import ShardWriter
 from weakclip.seeding import rng
@@ -65,16 +66,24 @@ def measure_writing(rows: Rows, folder: Path, rounds: int) -> Row:
 def write_store(rows: Rows, folder: Path) -> None:
     """A store of one shard."""
     folder.mkdir()
-    attributes: dict[str, object] = {"blocks": list(BLOCKS), "patch": 16, "width": WIDTH, "whole_views": 1, "crop_views": 0}
+    attributes: dict[str, object] = {
+        "blocks": list(BLOCKS),
+        "patch": 16,
+        "width": WIDTH,
+        "dtype": FLOAT16.name,
+        "whole_views": 1,
+        "crop_views": 0,
+    }
+    columns = tuple(column for block in BLOCKS for column in FLOAT16.columns(block, WIDTH))
     layout = ShardLayout(
-        columns=tuple(Column(name=column_name(block), shape=(WIDTH,), dtype="<f2") for block in BLOCKS),
+        columns=columns,
         counts=(TOKENS,) * len(rows),
         about=("{}",) * len(rows),
         attributes=attributes,
     )
     writer = ShardWriter(folder / shard_name(0), layout)
     for number, row in enumerate(rows):
-        writer.write(number, {column_name(block): tokens for block, tokens in zip(BLOCKS, row, strict=True)})
+        writer.write(number, {column.name: tokens for column, tokens in zip(columns, row, strict=True)})
     writer.finish()
     write_index(folder, attributes, [len(rows)], {f"{number:05d}": number for number in range(len(rows))})
 

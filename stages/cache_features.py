@@ -13,7 +13,10 @@ from weakclip.clip.model import load_clip
 from weakclip.datasets.index import read_dataset
 from weakclip.device import device
 from weakclip.features.cache import cache_features
+from weakclip.features.forecast import describe, seconds_per_token
 from weakclip.features.plan import ViewRecipe
+from weakclip.features.size import cache_size
+from weakclip.features.token_formats import FORMATS
 from weakclip.progress import duration, say, size
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
@@ -56,6 +59,9 @@ def main(
             code=import_closure(Path(__file__), Path(__file__).parents[1]),
         ),
     )
+    token_format = FORMATS[p.features.dtype]
+    total = cache_size(records, recipe, token_format, encoder.blocks, encoder.width)
+    say(f"  {describe(total, seconds_per_token(encoder, p.clip.image_size, encoder.patch))}")
     start = time.monotonic()
     stored = cache_features(
         records,
@@ -64,6 +70,7 @@ def main(
         slot.folder / "features",
         shard_bytes=round(p.features.shard_gigabytes * 1e9),
         workers=workers(),
+        token_format=token_format,
     )
     seconds = time.monotonic() - start
     figures = {"images": stored.images, "total_views": stored.views, "gigabytes": stored.n_bytes / 1e9}

@@ -54,6 +54,14 @@ def preset(
         say("for real ones, `weakclip preset folder-openai` (downloads CLIP; meant for a GPU)")
 
 
+@app.command()
+def doctor() -> None:
+    """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage."""
+    from stages import doctor as command  # here, so that the other commands start faster
+
+    command.main()
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="a .pth file of the released code")],

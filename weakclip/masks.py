@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from weakclip.errors import WeakClipError
-from weakclip.images import open_image
+from weakclip.images import LARGEST_PIXELS, open_image
+from weakclip.plain_png import decode_plain_png
 
 IGNORE: Final = 255
 # PIL stretches grey of 2 and 4 bits to 0..255; an index has to be squeezed back.
@@ -35,6 +36,12 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         WeakClipError: names the file that is missing, damaged or has colours instead of indices.
     """
+    try:
+        plain = decode_plain_png(path.read_bytes(), LARGEST_PIXELS)
+    except OSError:
+        plain = None  # PIL says what is wrong with it
+    if plain is not None:
+        return plain.copy()
     with open_image(path, "mask") as image:
         if image.mode not in ("P", "L", "1"):
             problem = f"{path} is not a mask: it has {image.mode} pixels instead of class indices"

@@ -76,8 +76,8 @@ class ClipParams(Section):
 class FeaturesParams(Section):
     views: Annotated[int, Field(ge=0, le=64)]
     """Augmented views of each training image in the cache, 0..64; 0 encodes the photos while training, as the paper does."""
-    dtype: Literal["float16"]
-    """Number format of cached tokens."""
+    dtype: Literal["float16", "int8"]
+    """Number format of cached tokens. int8, with a scale for each channel of a view, takes half the room."""
     scale: Zoom
     """Range of the random zoom of a view, as factors of the photo's fitted size. Paper: 0.5, 2.0."""
     colour: Share

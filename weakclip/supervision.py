@@ -55,7 +55,7 @@ class CachedViews:
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
         blocks = self.store.read_batch([row for _, row in chosen])
-        return [torch.from_numpy(tokens.astype(np.float32)) for _, tokens in sorted(blocks.items())]
+        return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 
 
 @dataclass(frozen=True, kw_only=True)

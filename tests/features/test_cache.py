@@ -19,6 +19,7 @@ from weakclip.errors import WeakClipError
 from weakclip.features.cache import WRITES_BEHIND, CacheSize, cache_features
 from weakclip.features.plan import ViewRecipe, plan_shards
 from weakclip.features.store import FeatureStore
+from weakclip.features.token_formats import FLOAT16, FORMATS, TokenFormat
 from weakclip.features.views import render_photo
 from weakclip.images import read_photo
 from weakclip.side_by_side import MOST
@@ -69,10 +70,24 @@ def records(tmp_path: Path) -> tuple[Record, ...]:
 
 
 def cache(
-    records: tuple[Record, ...], folder: Path, *, encoder: PatchMeans | None = None, shard_bytes: int = 4000, workers: int = 2
+    records: tuple[Record, ...],
+    folder: Path,
+    *,
+    encoder: PatchMeans | None = None,
+    shard_bytes: int = 4000,
+    workers: int = 2,
+    token_format: TokenFormat = FLOAT16,
 ) -> CacheSize:
-    encoder = encoder or PatchMeans()
-    return cache_features(records, encoder, recipe(), folder, shard_bytes=shard_bytes, batch_size=4, workers=workers)
+    return cache_features(
+        records,
+        encoder or PatchMeans(),
+        recipe(),
+        folder,
+        shard_bytes=shard_bytes,
+        batch_size=4,
+        workers=workers,
+        token_format=token_format,
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,6 +124,50 @@ def test_bytes_depend_neither_on_threads_nor_on_the_run(records: tuple[Record, .
 
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert sorted(contents(tmp_path / "a")) == ["index.json", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
+
+
+def test_int8_takes_half_the_room_and_reads_as_floats(records: tuple[Record, ...], tmp_path: Path) -> None:
+    half = cache(records, tmp_path / "half")
+    size = cache(records, tmp_path / "int8", token_format=FORMATS["int8"])
+    # a byte where there were two, and a scale of four bytes for each of 6 channels of 2 blocks of a view
+    assert size == CacheSize(images=6, views=24, tokens=half.tokens, n_bytes=half.n_bytes // 2 + 24 * 2 * 6 * 4)
+    exact, store = FeatureStore(tmp_path / "half"), FeatureStore(tmp_path / "int8")
+    assert store.attributes["dtype"] == "int8" and store.blocks == BLOCKS
+    for row in range(len(store)):
+        for block, tokens in store.read(row).items():
+            expected = exact.read(row)[block].astype(np.float32)
+            assert tokens.dtype == np.float32 and tokens.shape == expected.shape
+            assert (np.abs(tokens - expected) <= 0.0045 * np.abs(expected).max(axis=0)).all()
+    rows = [store.crop_rows(image_id)[0] for image_id in store.image_ids]
+    batch = store.read_batch(rows)
+    np.testing.assert_array_equal(batch[4][2], store.read(rows[2], [4])[4])
+
+
+def test_int8_is_gone_on_with_and_checked_as_float16_is(records: tuple[Record, ...], tmp_path: Path) -> None:
+    int8 = FORMATS["int8"]
+    cache(records, tmp_path / "a", token_format=int8)
+    with pytest.raises(KeyboardInterrupt):
+        cache(records, tmp_path / "b", encoder=PatchMeans(interrupt_after=3), token_format=int8)
+    cache(records, tmp_path / "b", workers=1, token_format=int8)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+    path = tmp_path / "b" / "shard-00000.h5"
+    with h5py.File(path) as file:
+        place = file["block_4_scale"].id.get_offset()
+        assert file["block_4_scale"].shape == (len(file["rows"]), 6)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeakClipError, match=r"shard-00000.h5 is damaged: row 0 .*photo0"):
+        FeatureStore(tmp_path / "b").read(0)
+
+
+def test_tokens_of_an_unknown_format_are_refused(records: tuple[Record, ...], tmp_path: Path) -> None:
+    cache(records, tmp_path / "features")
+    index = tmp_path / "features" / "index.json"
+    index.write_text(index.read_text().replace('"float16"', '"int4"'))
+    with pytest.raises(WeakClipError, match="holds tokens as int4, this version reads float16 and int8"):
+        FeatureStore(tmp_path / "features")
 
 
 def test_attributes_are_in_every_shard_and_in_the_index(records: tuple[Record, ...], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class VisualEmbeddings:
     @torch.inference_mode()
     def tokens(self, row: int) -> Tensor:
         """(h w, E) of a row, without the class token."""
-        stored = torch.from_numpy(self.store.read(row)[self.last][1:].astype("float32"))
+        stored = torch.from_numpy(self.store.read(row, [self.last])[self.last][1:].astype("float32"))
         projected: Tensor = self.projection(stored)
         return projected
 

@@ -92,6 +92,20 @@ def load_clip(model: str, weights: str) -> Clip:
     )
 
 
+def untrained_clip(model: str) -> Clip:
+    """The network of that name with random weights: as fast as a trained one, and nothing is downloaded."""
+    if model == MINI:
+        return mini_clip(build_mini_clip())
+    return _frozen(
+        model=model,
+        weights="random",
+        network=open_clip.create_model(model),
+        tokenizer=open_clip.get_tokenizer(model),
+        mean=OPENAI_DATASET_MEAN,
+        std=OPENAI_DATASET_STD,
+    )
+
+
 def mini_clip(network: open_clip.CLIP) -> Clip:
     """A network of `build_mini_clip`, frozen, with its tokenizer and normalisation."""
     tokenizer = open_clip.SimpleTokenizer(context_length=TEXT.context_length)

@@ -8,10 +8,10 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.features.index import shard_name, write_index
 from weakclip.features.plan import ShardPlan, ViewRecipe, plan_shards
-from weakclip.features.shards import Column, ShardLayout
-from weakclip.features.store import column_name
+from weakclip.features.shards import ShardLayout
+from weakclip.features.size import CacheSize, cache_size, stored_bytes
+from weakclip.features.token_formats import FLOAT16, TokenFormat
 from weakclip.features.views import View, render_photo
 from weakclip.features.writer import ShardWriter
 from weakclip.images import read_photo
@@ -53,16 +54,6 @@ class Encoder(Protocol):
     def __call__(self, images: Tensor, /) -> Sequence[Tensor]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheSize:
-    """How much is stored; n_bytes are those of the tokens."""
-
-    images: int
-    views: int
-    tokens: int
-    n_bytes: int
-
-
 def cache_features(
     records: Sequence[Record],
     encoder: Encoder,
@@ -72,31 +63,26 @@ def cache_features(
     shard_bytes: int,
     batch_size: int = 32,
     workers: int = 1,
+    token_format: TokenFormat = FLOAT16,
 ) -> CacheSize:
     """Encode the views of the images, in their order, into shards and an index in folder; goes on with what is there.
 
-    Every byte follows from the records, the photos, the encoder, the recipe, shard_bytes and batch_size; workers is the number
-    of threads that decode photos. Raises WeakClipError if the disk is too small, a photo cannot be read, or a feature is not
-    a float16 number.
+    Every byte follows from the records, the photos, the encoder, the recipe, the format, shard_bytes and batch_size; workers is
+    the number of threads that decode photos. Raises WeakClipError if the disk is too small, a photo cannot be read, or a
+    feature is not a number of the format.
     """
     if not records:
         raise WeakClipError("the dataset has no training images", "add photos with tags, then `dvc repro`")
     if recipe.image_size % encoder.patch or recipe.patch != encoder.patch:
         problem = f"clip.image_size is {recipe.image_size}: should be a multiple of the encoder's patch, {encoder.patch}"
         raise WeakClipError(problem, f"set it to {max(1, recipe.image_size // encoder.patch) * encoder.patch}")
-    token_bytes = 2 * encoder.width * len(encoder.blocks)
-    shards = plan_shards(records, recipe, token_bytes=token_bytes, shard_bytes=shard_bytes)
-    per_image = recipe.whole_count + recipe.crops
-    tokens = sum(recipe.image_tokens(record) for record in records)
-    total = CacheSize(
-        images=len(records),
-        views=len(records) * per_image,
-        tokens=tokens,
-        n_bytes=tokens * token_bytes,
-    )
+    token_bytes, view_bytes = stored_bytes(token_format, encoder.blocks, encoder.width)
+    shards = plan_shards(records, recipe, token_bytes=token_bytes, shard_bytes=shard_bytes, view_bytes=view_bytes)
+    per_image = recipe.view_count
+    total = cache_size(records, recipe, token_format, encoder.blocks, encoder.width)
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, total, recipe, len(encoder.blocks))
-    attributes = _attributes(encoder, recipe)
+    attributes = _attributes(encoder, recipe, token_format)
     paths = [folder / shard_name(number) for number in range(len(shards))]
     done = sum(len(shard.records) * per_image for shard, path in zip(shards, paths, strict=True) if path.exists())
     with side_by_side() as encoders, Bar(total=total.views, title="encode", unit="views", done=done) as bar:
@@ -106,6 +92,7 @@ def cache_features(
                 path,
                 encoder,
                 attributes,
+                token_format,
                 batch_size=batch_size,
                 workers=workers,
                 encoders=encoders,
@@ -116,13 +103,13 @@ def cache_features(
     return total
 
 
-def _attributes(encoder: Encoder, recipe: ViewRecipe) -> dict[str, object]:
+def _attributes(encoder: Encoder, recipe: ViewRecipe, token_format: TokenFormat) -> dict[str, object]:
     return {
         **encoder.attributes,
         "patch": encoder.patch,
         "blocks": list(encoder.blocks),
         "width": encoder.width,
-        "dtype": "float16",
+        "dtype": token_format.name,
         "image_size": recipe.image_size,
         "whole_views": recipe.whole_count,
         "crop_views": recipe.crops,
@@ -151,13 +138,14 @@ def _fill(
     path: Path,
     encoder: Encoder,
     attributes: Mapping[str, object],
+    token_format: TokenFormat,
     *,
     batch_size: int,
     workers: int,
     encoders: int,
     bar: Bar | None,
 ) -> None:
-    columns = tuple(Column(name=column_name(block), shape=(encoder.width,), dtype="<f2") for block in encoder.blocks)
+    columns = tuple(column for block in encoder.blocks for column in token_format.columns(block, encoder.width))
     writer = ShardWriter(path, ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes))
     with ThreadPoolExecutor(1) as thread:
         writes: deque[Future[None]] = deque()
@@ -167,15 +155,15 @@ def _fill(
                 bar.advance(len(shard.rows) - len(missing))
             batches = [batch for batch in shard.batches(batch_size) if missing.intersection(batch)]
 
-            def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[np.float16]]]:
+            def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[Any]]]:
                 batch, pixels = rendered
-                return batch, _encode(encoder, pixels, [shard.rows[row][0].image_id for row in batch])
+                return batch, _encode(encoder, token_format, pixels, [shard.rows[row][0].image_id for row in batch])
 
             rendered = _rendered_batches(shard, batches, ahead=batch_size, workers=workers)
-            for batch, tokens in map_ahead(encode, rendered, threads=encoders, ahead=encoders):
+            for batch, columns_of_batch in map_ahead(encode, rendered, threads=encoders, ahead=encoders):
                 while len(writes) >= WRITES_BEHIND:
                     writes.popleft().result()
-                writes.append(thread.submit(_write, writer, batch, tokens, missing))
+                writes.append(thread.submit(_write, writer, batch, columns_of_batch, missing))
                 if bar is not None:
                     bar.advance(len(missing.intersection(batch)))
             for write in writes:
@@ -186,25 +174,26 @@ def _fill(
             writer.close()
 
 
-def _write(writer: ShardWriter, batch: Sequence[int], tokens: Mapping[str, NDArray[np.float16]], missing: set[int]) -> None:
+def _write(writer: ShardWriter, batch: Sequence[int], columns: Mapping[str, NDArray[Any]], missing: set[int]) -> None:
     for place, row in enumerate(batch):
         if row in missing:
-            writer.write(row, {name: array[place] for name, array in tokens.items()})
+            writer.write(row, {name: array[place] for name, array in columns.items()})
 
 
-def _encode(encoder: Encoder, pixels: Pixels, image_ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
-    """Return the tokens (B, 1 + h * w, C) of views (B, H, W, 3) by column."""
+def _encode(encoder: Encoder, token_format: TokenFormat, pixels: Pixels, image_ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return what is stored of views (B, H, W, 3), (B, entries, C) by column."""
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    columns: dict[str, NDArray[np.float16]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     with torch.inference_mode():
         for block, tokens in zip(encoder.blocks, encoder(images), strict=True):
-            half = tokens.to(torch.float16)
-            finite = torch.isfinite(half).flatten(1).all(dim=1).tolist()
+            stored = token_format.encode(tokens)
+            finite = torch.stack([torch.isfinite(part).flatten(1).all(dim=1) for part in stored]).all(dim=0).tolist()
             if not all(finite):
                 image_id = image_ids[finite.index(False)]
-                problem = f"features of {image_id} in block {block} are not numbers, or too large for float16"
+                problem = f"features of {image_id} in block {block} are not numbers, or too large for {token_format.name}"
                 raise WeakClipError(problem, f"check clip.weights, or leave block {block} out of clip.blocks")
-            columns[column_name(block)] = half.cpu().numpy()
+            for column, part in zip(token_format.columns(block, encoder.width), stored, strict=True):
+                columns[column.name] = part.cpu().numpy()
     return columns
 
 

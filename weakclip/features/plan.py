@@ -37,6 +37,11 @@ class ViewRecipe:
         """The number of whole views of an image."""
         return len(self.scales) * (2 if self.flip else 1)
 
+    @property
+    def view_count(self) -> int:
+        """The number of views of an image."""
+        return self.whole_count + self.crops
+
     def views(self, record: Record) -> tuple[View, ...]:
         """Return an image's views, whole ones first."""
         return self._whole_views(record) + crop_views(
@@ -89,7 +94,7 @@ class ShardPlan:
 
     def batches(self, batch_size: int) -> Iterator[tuple[int, ...]]:
         """Yield the rows that are encoded together: views of one size, in the order in which their images come up."""
-        per_image = self.recipe.whole_count + self.recipe.crops
+        per_image = self.recipe.view_count
         waiting: dict[tuple[int, int], list[int]] = {}
         for row, (_, view) in enumerate(self.rows):
             if row % (per_image * WINDOW) == 0:
@@ -102,12 +107,17 @@ class ShardPlan:
         yield from (tuple(rest) for rest in waiting.values())
 
 
-def plan_shards(records: Sequence[Record], recipe: ViewRecipe, *, token_bytes: int, shard_bytes: int) -> tuple[ShardPlan, ...]:
-    """Return the shards for images in their order: each is filled up to shard_bytes and holds whole images, at least one."""
+def plan_shards(
+    records: Sequence[Record], recipe: ViewRecipe, *, token_bytes: int, shard_bytes: int, view_bytes: int = 0
+) -> tuple[ShardPlan, ...]:
+    """Return the shards for images in their order: each is filled up to shard_bytes and holds whole images, at least one.
+
+    token_bytes: of a token in all blocks; view_bytes: what a view has beside its tokens.
+    """
     groups: list[list[Record]] = []
     room = 0
     for record in records:
-        needed = recipe.image_tokens(record) * token_bytes
+        needed = recipe.image_tokens(record) * token_bytes + recipe.view_count * view_bytes
         if not groups or needed > room:
             groups.append([])
             room = shard_bytes

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,19 +34,28 @@ OWN_ATTRIBUTES: Final = ("format", "columns", "layout")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A dataset of a shard: entries of one shape and type, such as the tokens of a block."""
+    """A dataset of a shard: entries of one shape and type, such as the tokens of a block.
+
+    once_a_row: a row has one entry in it, whatever its count, such as what the tokens are multiples of.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    once_a_row: bool = False
+
+    @property
+    def described(self) -> tuple[object, ...]:
+        """What the shard says of the column: name, shape, type, and once_a_row where it is so."""
+        return (self.name, self.shape, self.dtype, *([True] if self.once_a_row else []))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLayout:
     """All of a shard but the rows' contents.
 
-    counts is the number of entries of each row, the same in every column; about says in ASCII JSON what each row is; attributes
-    are values that JSON can hold.
+    counts is the number of entries of each row, in every column but those with one a row; about says in ASCII JSON what each
+    row is; attributes are values that JSON can hold.
     """
 
     columns: tuple[Column, ...]
@@ -65,10 +74,19 @@ class ShardLayout:
         """The first entry of each row."""
         return tuple(int(end) - count for end, count in zip(np.cumsum(self.counts), self.counts, strict=True))
 
+    def entries(self, column: Column) -> int:
+        """The number of entries of a column, all rows together."""
+        return len(self.counts) if column.once_a_row else sum(self.counts)
+
+    def place(self, column: Column, row: int) -> slice:
+        """Where a row is among the entries of a column."""
+        first, count = (row, 1) if column.once_a_row else (self.firsts[row], self.counts[row])
+        return slice(first, first + count)
+
     @cached_property
     def digest(self) -> str:
         """A fingerprint of the layout, kept in the file to notice when any of it is damaged."""
-        columns = [(column.name, column.shape, column.dtype) for column in self.columns]
+        columns = [column.described for column in self.columns]
         content = json.loads(json.dumps([FORMAT, columns, self.counts, self.about, dict(self.attributes)]))
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -87,13 +105,12 @@ class ShardReader:
             raise WeakClipError(f"{path} is not complete", remedy)
         self.layout = shard.layout
         self._checksums = shard.checksums
-        self._columns = shard.columns
+        self._shard = shard
         self._verified = np.zeros(len(shard.checksums), dtype=np.bool_)
 
     def read(self, row: int) -> dict[str, NDArray[Any]]:
-        """Return a row's array (count, *shape) for each column: read-only windows on the file, nothing is copied."""
-        first, count = self.layout.firsts[row], self.layout.counts[row]
-        entries = {name: array[first : first + count] for name, array in self._columns.items()}
+        """Return a row's array (its entries, *shape) for each column: read-only windows on the file, nothing is copied."""
+        entries = self._shard.row(row)
         if not self._verified[row]:
             if checksum(entries.values()) != self._checksums[row]:
                 problem = f"{self.path} is damaged: row {row} {self.layout.about[row]} does not match its checksum"
@@ -112,18 +129,21 @@ class OpenShard:
     columns: dict[str, NDArray[Any]]
     offsets: dict[str, int]
 
+    def row(self, row: int) -> dict[str, NDArray[Any]]:
+        """Return a row's entries in each column."""
+        return {column.name: self.columns[column.name][self.layout.place(column, row)] for column in self.layout.columns}
+
 
 def create_shard(path: Path, layout: ShardLayout) -> None:
     """Make a shard without its rows, all its room on the disk taken. It appears under its name when it is sound."""
     draft = path.with_name(f"{path.name}.new")
-    entries = sum(layout.counts)
     rows = np.array(list(zip(layout.firsts, layout.counts, strict=True)), dtype="<i8")
     about = np.array([text.encode("ascii") for text in layout.about])
-    columns = [(column.name, column.shape, column.dtype) for column in layout.columns]
+    columns = [column.described for column in layout.columns]
     own = {"format": FORMAT, "columns": columns, "layout": layout.digest}
     with h5py.File(draft, "w", libver=VERSIONS) as file:
         for column in layout.columns:
-            _create_dataset(file, column.name, (entries, *column.shape), np.dtype(column.dtype))
+            _create_dataset(file, column.name, (layout.entries(column), *column.shape), np.dtype(column.dtype))
         _create_dataset(file, ROWS, rows.shape, rows.dtype)[...] = rows
         _create_dataset(file, ABOUT, about.shape, about.dtype)[...] = about
         _create_dataset(file, CHECKSUMS, (len(rows),), np.dtype("<u4"))
@@ -150,7 +170,7 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
                 raise ValueError(f"it has format {made_as}, this version reads {FORMAT}")
             rows = file[ROWS][...]
             layout = ShardLayout(
-                columns=tuple(Column(name=name, shape=tuple(shape), dtype=dtype) for name, shape, dtype in columns),
+                columns=tuple(_column(*described) for described in columns),
                 counts=tuple(rows[:, 1].tolist()),
                 about=tuple(text.decode("ascii") for text in file[ABOUT][...].tolist()),
                 attributes=attributes,
@@ -162,13 +182,16 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
     mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-    entries = sum(layout.counts)
     arrays: dict[str, NDArray[Any]] = {}
     for column in layout.columns:
-        shape, start = (entries, *column.shape), offsets[column.name]
+        shape, start = (layout.entries(column), *column.shape), offsets[column.name]
         length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
         arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
+
+
+def _column(name: str, shape: Sequence[int], dtype: str, once_a_row: bool = False) -> Column:
+    return Column(name=name, shape=tuple(shape), dtype=dtype, once_a_row=once_a_row)
 
 
 def checksum(arrays: Iterable[NDArray[Any]]) -> int:

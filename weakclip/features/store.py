@@ -1,22 +1,18 @@
 """The stored features of photos: for each view of an image, the tokens of the encoder's tapped blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weakclip.errors import WeakClipError
 from weakclip.features.index import ShardFolder
+from weakclip.features.token_formats import FORMATS, Floats
 from weakclip.features.views import View
 
 REMEDY: Final = "write the features anew: `dvc repro -f -s cache_features`"
-Tokens = NDArray[np.float16]
-
-
-def column_name(block: int) -> str:
-    """Return the name of the dataset that holds a block's tokens."""
-    return f"block_{block}"
 
 
 class FeatureStore:
@@ -35,7 +31,11 @@ class FeatureStore:
         self.blocks: tuple[int, ...] = tuple(self.attributes["blocks"])
         self.patch: int = self.attributes["patch"]
         self.width: int = self.attributes["width"]
-        self._names = {column_name(block): block for block in self.blocks}
+        dtype = self.attributes.get("dtype")
+        if dtype not in FORMATS:
+            raise WeakClipError(f"{folder} holds tokens as {dtype}, this version reads {' and '.join(FORMATS)}", REMEDY)
+        self._format = FORMATS[dtype]
+        self._names = {block: [column.name for column in self._format.columns(block, self.width)] for block in self.blocks}
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
         return FeatureStore, (self._folder,)
@@ -75,26 +75,37 @@ class FeatureStore:
         """Return the number of tokens of a row, 1 + h * w."""
         return self._shards.count(row)
 
-    def read(self, row: int) -> dict[int, Tokens]:
-        """Return a row's tokens (1 + h * w, C) by block: read-only windows on the file, nothing is copied."""
-        return {self._names[name]: array for name, array in self._shards.read(row).items()}
+    def read(self, row: int, blocks: Sequence[int] | None = None) -> dict[int, Floats]:
+        """Return a row's tokens (1 + h * w, C), float16 or float32, by block: all of them or those asked for.
 
-    def read_batch(self, rows: Sequence[int], out: Mapping[int, Tokens] | None = None) -> dict[int, Tokens]:
-        """Return the tokens (B, 1 + h * w, C) by block of rows with equally many tokens.
+        Where the file holds float16 they are windows on it, nothing is copied.
+        """
+        wanted = self.blocks if blocks is None else blocks
+        return {block: self._format.decode(entries) for block, entries in self._entries(row, wanted)}
 
-        out may hold arrays to fill, of at least B rows each; what is returned then are windows on them.
+    def read_batch(self, rows: Sequence[int], out: Mapping[int, Floats] | None = None) -> dict[int, Floats]:
+        """Return the tokens (B, 1 + h * w, C) by block of rows with equally many tokens, float32.
+
+        out may hold arrays to fill, float16 or float32, of at least B rows each; what is returned then are windows on them.
         """
         counts = {self.tokens(row) for row in rows}
         if len(counts) != 1:
             raise ValueError(f"expected rows with equally many tokens, got {sorted(counts)}")
         shape = (len(rows), counts.pop(), self.width)
         if out is None:
-            out = {block: np.empty(shape, dtype=np.float16) for block in self.blocks}
+            out = {block: np.empty(shape, dtype=np.float32) for block in self.blocks}
         batch = {block: out[block][: len(rows)] for block in self.blocks}
         for block, array in batch.items():
-            if array.shape != shape or array.dtype != np.float16:
-                raise ValueError(f"block {block}: expected an array {shape} float16 to fill, got {array.shape} {array.dtype}")
+            if array.shape != shape or array.dtype not in (np.float16, np.float32):
+                got = f"{array.shape} {array.dtype}"
+                raise ValueError(f"block {block}: expected an array {shape} float16 or float32 to fill, got {got}")
         for place, row in enumerate(rows):
-            for block, tokens in self.read(row).items():
-                batch[block][place] = tokens
+            for block, entries in self._entries(row, self.blocks):
+                self._format.decode_into(batch[block][place], entries)
         return batch
+
+    def _entries(self, row: int, blocks: Sequence[int]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+        """Yield what the row has in the columns of each block."""
+        columns = self._shards.read(row)
+        for block in blocks:
+            yield block, [columns[name] for name in self._names[block]]

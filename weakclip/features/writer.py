@@ -62,15 +62,15 @@ class ShardWriter:
         return tuple(row for row in range(len(self._layout.counts)) if row not in self._checksums)
 
     def write(self, row: int, entries: Mapping[str, NDArray[Any]]) -> None:
-        """Write a row: an array (its count, *shape) for each column. Writing it again replaces it."""
+        """Write a row: an array (its entries, *shape) for each column. Writing it again replaces it."""
         arrays = [np.ascontiguousarray(entries[column.name]) for column in self._layout.columns]
-        count = self._layout.counts[row]
         for column, array in zip(self._layout.columns, arrays, strict=True):
-            expected = (count, *column.shape)
+            place = self._layout.place(column, row)
+            expected = (place.stop - place.start, *column.shape)
             if array.shape != expected or array.dtype != np.dtype(column.dtype):
                 got = f"{array.shape} {array.dtype}"
                 raise ValueError(f"row {row}, {column.name}: expected {expected} {column.dtype}, got {got}")
-            start = self._offsets[column.name] + self._layout.firsts[row] * (array.nbytes // count)
+            start = self._offsets[column.name] + place.start * (array.nbytes // len(array))
             write_all(self._file, array.reshape(-1).view(np.uint8).data, start)
         self._checksums[row] = checksum(arrays)
         self._waiting.append((row, self._checksums[row]))
@@ -125,8 +125,6 @@ def _matching_rows(shard: OpenShard, expected: Mapping[int, int]) -> dict[int, i
     """Return the rows of a shard whose bytes have the expected checksums."""
     matching: dict[int, int] = {}
     for row, value in expected.items():
-        if row < len(shard.layout.counts):
-            first, count = shard.layout.firsts[row], shard.layout.counts[row]
-            if checksum(array[first : first + count] for array in shard.columns.values()) == value:
-                matching[row] = value
+        if row < len(shard.layout.counts) and checksum(shard.row(row).values()) == value:
+            matching[row] = value
     return matching

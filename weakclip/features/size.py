@@ -1,0 +1,42 @@
+"""How large a feature cache becomes: arithmetic on the images and the views that they are to have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from weakclip.datasets.index import Record
+from weakclip.features.plan import ViewRecipe
+from weakclip.features.token_formats import TokenFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSize:
+    """How much is stored; n_bytes are those of the tokens."""
+
+    images: int
+    views: int
+    tokens: int
+    n_bytes: int
+
+
+def stored_bytes(token_format: TokenFormat, blocks: Sequence[int], width: int) -> tuple[int, int]:
+    """The bytes of a token in all blocks, and those that a view has beside its tokens."""
+    bytes_of = {False: 0, True: 0}
+    for block in blocks:
+        for column in token_format.columns(block, width):
+            bytes_of[column.once_a_row] += np.dtype(column.dtype).itemsize * prod(column.shape)
+    return bytes_of[False], bytes_of[True]
+
+
+def cache_size(
+    records: Sequence[Record], recipe: ViewRecipe, token_format: TokenFormat, blocks: Sequence[int], width: int
+) -> CacheSize:
+    """What the views of the images take as tokens of ``width`` channels of so many blocks."""
+    token_bytes, view_bytes = stored_bytes(token_format, blocks, width)
+    tokens = sum(recipe.image_tokens(record) for record in records)
+    views = len(records) * recipe.view_count
+    return CacheSize(images=len(records), views=views, tokens=tokens, n_bytes=tokens * token_bytes + views * view_bytes)
