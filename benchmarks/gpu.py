@@ -160,8 +160,8 @@ def measure_masks(size: Size, folder: Path, quick: bool) -> Throughput:
     photos = [read_photo(record.photo) for record in records]
     num_classes = size.classes.num_classes
     with FlopCounterMode(display=False) as counter:
-        fuse_probabilities(predict, photos[:1], num_classes, fusion)
-    seconds = seconds_of(lambda: fuse_probabilities(predict, photos, num_classes, fusion), 1 if quick else 3)
+        list(fuse_probabilities(predict, photos[:1], num_classes, fusion))
+    seconds = seconds_of(lambda: list(fuse_probabilities(predict, photos, num_classes, fusion)), 1 if quick else 3)
     return Throughput(name="mask generation", images_per_second=len(photos) / seconds, flops=counter.get_total_flops())
 
 
