@@ -54,6 +54,7 @@ class Throughput:
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="a tiny size, to see that it works")] = False,
+    precision: Annotated[str, typer.Option(help="what networks compute in: float32 or bfloat16")] = "bfloat16",
     out: Annotated[Path | None, typer.Option(help="JSON file for the results")] = None,
 ) -> None:
     """Images a second of caching, training and mask generation, and their share of the card's measured peak."""
@@ -61,15 +62,24 @@ def main(
     peaks = {name: measured_peak(kind, SIDE["quick" if quick else "full"]) for name, kind in PRECISIONS.items()}
     with scratch() as folder:
         prepare(size, folder)
-        found = [measure_caching(size, folder, quick), *measure_training(size, folder), measure_masks(size, folder, quick)]
-    print(f"{card()}: " + ", ".join(f"{peak / 1e12:.4g} TFLOP/s in {name}" for name, peak in peaks.items()))
+        found = [
+            measure_caching(size, folder, quick, precision),
+            *measure_training(size, folder, precision),
+            measure_masks(size, folder, quick, precision),
+        ]
+    print(
+        f"{card()}, networks in {precision}: "
+        + ", ".join(f"{peak / 1e12:.4g} TFLOP/s in {name}" for name, peak in peaks.items())
+    )
     print("path                images/s  GFLOP/image  " + "  ".join(f"share of {name}" for name in peaks))
     for one in found:
         shares = "  ".join(f"{100 * one.share(peak):.1f} %".ljust(len(f"share of {name}")) for name, peak in peaks.items())
         print(f"{one.name:18}  {one.images_per_second:<8.4g}  {one.flops / 1e9:<11.4g}  {shares}".rstrip())
     if out is not None:
         write_json(
-            out, {"card": card(), "machine": machine(), "versions": versions(), "commit": commit()} | content(found, peaks)
+            out,
+            {"card": card(), "precision": precision, "machine": machine(), "versions": versions(), "commit": commit()}
+            | content(found, peaks),
         )
 
 
@@ -99,11 +109,11 @@ def card() -> str:
     return torch.cuda.get_device_name(device()) if device().type == "cuda" else "CPU"
 
 
-def measure_caching(size: Size, folder: Path, quick: bool) -> Throughput:
+def measure_caching(size: Size, folder: Path, quick: bool, precision: str) -> Throughput:
     """Whole views of photos, decoding and writing included; an image is a view."""
     p, (height, width) = size.params(), size.photo
     records = draw_dataset(folder / "caching", 4 if quick else 256, height=height, width=width, classes=size.classes).records
-    encoder = ImageEncoder(size.clip(), p.clip.blocks).to(device())
+    encoder = ImageEncoder(size.clip(), p.clip.blocks, precision).to(device())
     recipe = recipe_of(p, encoder.patch, crops=0)
     view = recipe.views(records[0])[0]
     pixels = torch.zeros(1, 3, view.height, view.width)
@@ -115,14 +125,14 @@ def measure_caching(size: Size, folder: Path, quick: bool) -> Throughput:
     return Throughput(name="caching", images_per_second=stored.views / seconds, flops=counter.get_total_flops())
 
 
-def measure_training(size: Size, folder: Path) -> list[Throughput]:
+def measure_training(size: Size, folder: Path, precision: str) -> list[Throughput]:
     """Steps from cached features and encoded online; operations are those of the network's passes."""
     steps = 4
     found = []
     for kind in ("cached", "online"):
         with ExitStack() as stack:
             side = stack.enter_context(
-                Side(step_by_step, folder, size.name, kind, environment={"WEAKCLIP_DEVICE": str(device())})
+                Side(step_by_step, folder, size.name, kind, precision, environment={"WEAKCLIP_DEVICE": str(device())})
             )
             seconds = [side() for _ in range(1 + steps)][1:]
         rate = size.batch_size * steps / sum(seconds)
@@ -132,7 +142,7 @@ def measure_training(size: Size, folder: Path) -> list[Throughput]:
 
 def training_flops(size: Size, kind: str) -> float:
     """Of an image in a training step: forward and backward of what is trained, and the encoder's forward if it is online."""
-    p, network = size.params(), build(size)
+    p, network = size.params(), build(size, "float32")
     side = p.clip.image_size
     with torch.no_grad(), FlopCounterMode(display=False) as encoding:
         tokens = network.encoder(torch.zeros(1, 3, side, side))
@@ -143,9 +153,9 @@ def training_flops(size: Size, kind: str) -> float:
     return float(learning.get_total_flops() + (encoding.get_total_flops() if kind == "online" else 0))
 
 
-def measure_masks(size: Size, folder: Path, quick: bool) -> Throughput:
+def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Throughput:
     """The preset's views of photos, fused; an image is a photo."""
-    network, p = build(size), size.params()
+    network, p = build(size, precision), size.params()
     fusion = Fusion(
         scales=p.masks.scales,
         flip=p.masks.flip,
@@ -160,16 +170,22 @@ def measure_masks(size: Size, folder: Path, quick: bool) -> Throughput:
     photos = [read_photo(record.photo) for record in records]
     num_classes = size.classes.num_classes
     with FlopCounterMode(display=False) as counter:
-        fuse_probabilities(predict, photos[:1], num_classes, fusion)
-    seconds = seconds_of(lambda: fuse_probabilities(predict, photos, num_classes, fusion), 1 if quick else 3)
+        list(fuse_probabilities(predict, photos[:1], num_classes, fusion))
+    seconds = seconds_of(lambda: list(fuse_probabilities(predict, photos, num_classes, fusion)), 1 if quick else 3)
     return Throughput(name="mask generation", images_per_second=len(photos) / seconds, flops=counter.get_total_flops())
 
 
-def build(size: Size) -> Network:
+def build(size: Size, precision: str) -> Network:
     """The repaired network of a size, on the device."""
     p = size.params().clip
     network = build_variant(
-        "repaired", size.clip(), blocks=p.blocks, classes=size.classes, sizes=size.sizes(), image_size=p.image_size
+        "repaired",
+        size.clip(),
+        blocks=p.blocks,
+        classes=size.classes,
+        sizes=size.sizes(),
+        image_size=p.image_size,
+        precision=precision,
     )
     network.model.to(device())
     network.encoder.to(device())

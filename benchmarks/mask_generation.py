@@ -84,9 +84,9 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
     while True:
         gate()
         if kind == "batched":
-            fuse_probabilities(predict, [photo], num_classes, fusion)
+            list(fuse_probabilities(predict, [photo], num_classes, fusion))
         else:
-            fuse_probabilities(predict, [photo], num_classes, fusion, batch_size=1)
+            list(fuse_probabilities(predict, [photo], num_classes, fusion, pixels_together=1))
 
 
 def predict_window(network: Network) -> Predict:

@@ -121,7 +121,7 @@ def prepare(size: Size, folder: Path) -> None:
         cache_features(records, encoder, recipe_of(p, encoder.patch, crops), folder / f"features_{crops}", shard_bytes=10**9)
 
 
-def step_by_step(gate: Gate, folder: Path, name: str, kind: str) -> None:
+def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str = "float32") -> None:
     """Train, waiting at the gate before each step."""
     size = SIZES[name]
     p = parameters(size, kind)
@@ -135,6 +135,7 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str) -> None:
         classes=size.classes,
         sizes=size.sizes(),
         image_size=p.clip.image_size,
+        precision=precision,
     )
     make, objective, tuning = training(p, network, store, records, folder / "masks")
     torch.autograd.set_detect_anomaly(kind == "released", check_nan=True)

@@ -32,7 +32,7 @@ def main(
     """Run the frozen CLIP image encoder over all training photos once and keep its tokens."""
     p = parameters.load(params)
     records = read_dataset(dataset).training
-    encoder = ImageEncoder(load_clip(p.clip.model, p.clip.weights), blocks=p.clip.blocks).to(device())
+    encoder = ImageEncoder(load_clip(p.clip.model, p.clip.weights), p.clip.blocks, p.clip.precision).to(device())
     recipe = ViewRecipe(
         scales=p.cam.scales,
         flip=p.cam.flip,

@@ -13,7 +13,6 @@ from pathlib import Path
 from stages._cli import run
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Dataset, read_dataset
-from weakclip.deeplab.postprocessing import predict_sharpened
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import (
@@ -56,18 +55,22 @@ def main(
     key = fingerprint(stage="evaluate", params=p.model_dump(mode="json"), inputs=[dataset, deeplab], code=code)
     slot = ResumeSlot.open("evaluate", key)
     predict = partial(predict_probabilities, load_deeplab(deeplab), scales=p.scales, flip=p.flip)
-    if with_crf := p.crf.iterations > 0:
-        predict = partial(predict_sharpened, predict, kernel=CrfKernel(**p.crf.model_dump()))
+    kernel = CrfKernel(**p.crf.model_dump()) if p.crf.iterations > 0 else None
     predictions = slot.folder / "predictions"
-    confidence = predict_masks(index.val, predict, predictions, slot.folder / "predictions.jsonl")
+    confidence = predict_masks(index.val, predict, predictions, slot.folder / "predictions.jsonl", kernel)
 
     masks = {"seed": seeds, "pseudo": pseudo, "refined": refined, "val": predictions}
     confusions, image_iou = measure(index, masks)
-    val = {**val_figures(index, predictions, confusions, confidence), "scales": p.scales, "flip": p.flip, "crf": with_crf}
+    val = {
+        **val_figures(index, predictions, confusions, confidence),
+        "scales": p.scales,
+        "flip": p.flip,
+        "crf": kernel is not None,
+    }
     stages = (*earlier, StageFigures(stage="val", block=val))
     choices = gallery_images(index, *rank(index, masks, image_iou, confidence), p.gallery_size)
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
-    predict_masks(chosen, predict, slot.folder / "gallery", slot.folder / "gallery.jsonl")
+    predict_masks(chosen, predict, slot.folder / "gallery", slot.folder / "gallery.jsonl", kernel)
     shutil.rmtree(slot.folder / "report", ignore_errors=True)
     gallery = draw_gallery(choices, masks, slot.folder / "gallery", slot.folder / "report" / "images")
     write_figures(slot.folder, index, stages, confusions, gallery)

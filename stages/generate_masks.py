@@ -2,7 +2,7 @@
 
 Reads:  ``data/dataset``, ``data/weakclip``, photos.
 Writes: ``data/masks/scores/`` (probabilities at photo size), ``data/masks/pseudo/`` (palette PNGs).
-Params: ``masks``.
+Params: ``masks``, ``clip.precision``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def main(
     metrics: Path = Path("data/results/generate_masks/metrics.json"),
 ) -> None:
     """Predict class scores and pseudo masks."""
-    p = load(params).masks
+    loaded = load(params)
+    p, precision = loaded.masks, loaded.clip.precision
     index = read_dataset(dataset)
-    trained = load_weakclip(weakclip)
+    trained = load_weakclip(weakclip, precision)
     rows = trained.rows_of(index.classes)
     fusion = Fusion(
         scales=p.scales,
@@ -47,7 +48,8 @@ def main(
     settings = p.model_dump(mode="json")
     code = import_closure(Path(__file__), Path(__file__).parents[1])
     slot = ResumeSlot.open(
-        "generate_masks", fingerprint(stage="generate_masks", params=settings, inputs=[dataset, weakclip], code=code)
+        "generate_masks",
+        fingerprint(stage="generate_masks", params=settings | {"precision": precision}, inputs=[dataset, weakclip], code=code),
     )
     predict = predictor(trained.model, trained.encoder)
     attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}

@@ -2,7 +2,7 @@
 
 Reads:  ``data/dataset``, ``data/features``, ``data/cam/seeds``, photos (for the boundary loss).
 Writes: ``data/weakclip/`` (weights and card).
-Params: ``lr``, ``seed``, ``weakclip``, ``features.scale``, ``features.colour`` (when encoding online).
+Params: ``lr``, ``seed``, ``weakclip``, ``clip.precision``, ``features.scale``, ``features.colour`` (when encoding online).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from weakclip.adaptation import AdaptationSchedule, Tuning, Validation, adapt
 from weakclip.clip.model import load_same_clip
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record, read_dataset
+from weakclip.device import device
 from weakclip.errors import WeakClipError
 from weakclip.features.store import FeatureStore
 from weakclip.network.trained import save_weakclip
@@ -34,6 +35,9 @@ from weakclip.sampling import held_out
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch, CachedViews, OnlineViews, batch_maker
 from weakclip.training_augmentation import TrainingAugmentation
+from weakclip.workers import workers
+
+DECODING_THREADS = 8  # at most: each holds a batch of photos
 
 
 def main(
@@ -53,7 +57,7 @@ def main(
     clip = load_same_clip(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], str(features)
     )
-    settings = {"lr": p.lr, "seed": p.seed, **p.weakclip.model_dump(mode="json")}
+    settings = {"lr": p.lr, "seed": p.seed, "precision": p.clip.precision, **p.weakclip.model_dump(mode="json")}
     if not store.attributes["crop_views"]:
         settings |= {"scale": p.features.scale, "colour": p.features.colour, "base_size": p.masks.base_size}
     code = import_closure(Path(__file__), Path(__file__).parents[1])
@@ -64,7 +68,15 @@ def main(
     seed_torch(p.seed, "weakclip")
     sizes = WeakClipSizes(**p.weakclip.model_dump(include=set(WeakClipSizes.__dataclass_fields__)))
     classes, image_size, variant = index.classes, store.attributes["image_size"], p.weakclip.variant
-    network = build_variant(variant, clip, blocks=store.blocks, classes=classes, sizes=sizes, image_size=image_size)
+    network = build_variant(
+        variant,
+        clip,
+        blocks=store.blocks,
+        classes=classes,
+        sizes=sizes,
+        image_size=image_size,
+        precision=p.clip.precision,
+    )
     model = network.model
     marked = held_out(len(index.training), p.weakclip.held_out_share, p.seed)
     trained = [record for record, mark in zip(index.training, marked, strict=True) if not mark]
@@ -76,7 +88,9 @@ def main(
     )
     make, aim, tuning = training(p, network, store, trained, seeds)
     log = StepLog(slot.folder / "plots")
-    with closing(Prefetcher(make, last=p.weakclip.iterations - 1)) as batches:
+    # The network has an encoder of its own: a batch is photos that are decoded and distorted, and that is slow.
+    threads = min(workers(), DECODING_THREADS) if network.model.encoder is not None else 1
+    with closing(Prefetcher(make, last=p.weakclip.iterations - 1, threads=threads)) as batches:
         adapt(model, batches, aim, schedule(p), validation, seed=p.seed, folder=slot.folder, log=log, tuning=tuning)
     log.close()
     save_weakclip(
@@ -122,12 +136,6 @@ def training(
 ) -> tuple[Callable[[int], Batch], Objective, Tuning]:
     """Batches, losses and rates of the variant."""
     w = p.weakclip
-    online = OnlineViews(
-        encoder=network.encoder,
-        scale=p.features.scale,
-        colour=p.features.colour,
-        image_size=store.attributes["image_size"],
-    )
     if w.variant == "published":
         augmentation = TrainingAugmentation(
             base_size=p.masks.base_size,
@@ -139,9 +147,17 @@ def training(
             records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size
         )
         return make, released_objective(objective(p), (w.loss_size, w.loss_size)), RELEASED_TUNING
+    views: CachedViews | OnlineViews = CachedViews(store)
+    if not store.attributes["crop_views"]:
+        views = OnlineViews(
+            encoder=network.encoder.to(device()),
+            scale=p.features.scale,
+            colour=p.features.colour,
+            image_size=store.attributes["image_size"],
+        )
     make = batch_maker(
         records,
-        CachedViews(store) if store.attributes["crop_views"] else online,
+        views,
         seeds,
         batch_size=w.batch_size,
         seed=p.seed,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weakclip.crf import CrfKernel, dense_crf
+from weakclip.crf import CrfKernel, dense_crf, dense_crfs, dense_crfs_in_processes
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10, iterations=10)
 
@@ -68,3 +68,12 @@ def test_a_photo_of_another_size_or_type_is_refused() -> None:
         dense_crf(photo[1:], probabilities, KERNEL)
     with pytest.raises(ValueError, match="in uint8, got"):
         dense_crf(photo.astype(np.float32), probabilities, KERNEL)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_processes_give_what_this_one_gives(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, _, probabilities = two_regions()
+    tasks = [(photo, probabilities.astype(np.float32) ** power, KERNEL, 1e-5) for power in (1, 2, 3)]
+    monkeypatch.setenv("WEAKCLIP_WORKERS", workers)
+    for result, expected in zip(dense_crfs_in_processes(tasks), dense_crfs(tasks), strict=True):
+        assert np.array_equal(result, expected)

@@ -1,11 +1,15 @@
 """Windows, sizes and fusion of views."""
 
+import weakref
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from weakclip.inference import Fusion, fitted_size, fuse_probabilities, limit_to_tags, limit_to_winners, window_starts
+from weakclip import inference
+from weakclip.inference import Fusion, ViewLogits, among_tags, fitted_size, fuse_probabilities, limit_to_winners, window_starts
 
 
 def colour_logits(images: Tensor) -> Tensor:
@@ -53,9 +57,9 @@ def test_one_window_at_photo_size_is_the_softmax_of_the_logits() -> None:
 
 def test_overlapping_windows_of_a_pointwise_network_equal_the_whole() -> None:
     image = photo(90, 64)
-    whole = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=90))
-    windows = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=50, stride=20))
-    assert np.allclose(whole[0], windows[0], atol=1e-5)
+    (whole,) = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=90))
+    (windows,) = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=50, stride=20))
+    assert np.allclose(whole, windows, atol=1e-5)
 
 
 def test_mirrored_photo_gives_mirrored_probabilities() -> None:
@@ -69,27 +73,60 @@ def test_mirrored_photo_gives_mirrored_probabilities() -> None:
 def test_a_batch_of_photos_of_several_sizes_equals_each_alone() -> None:
     images = [photo(48, 64), photo(64, 40), photo(64, 64)]
     settings = fusion(scales=[0.75, 1.25], flip=True, stride=30)
-    together = fuse_probabilities(colour_logits, images, 3, settings, batch_size=3)
+    together = fuse_probabilities(colour_logits, images, 3, settings, pixels_together=3 * 30 * 40)
     for image, result in zip(images, together, strict=True):
         assert result.shape == (3, *image.shape[:2])
         assert np.allclose(result.sum(axis=0), 1, atol=1e-5)
-        assert np.allclose(result, fuse_probabilities(colour_logits, [image], 3, settings)[0], atol=1e-5)
+        (alone,) = fuse_probabilities(colour_logits, [image], 3, settings)
+        assert np.allclose(result, alone, atol=1e-5)
 
 
-def test_tag_limiting_keeps_background_and_tags_and_renormalises() -> None:
-    probabilities = np.array([0.2, 0.5, 0.3], np.float32).reshape(3, 1, 1)
-    classes, kept = limit_to_tags(probabilities, (2,), share_absent=False)
-    assert classes.tolist() == [0, 2]
-    assert kept.ravel().tolist() == pytest.approx([0.4, 0.6])
+def test_only_the_wanted_classes_are_returned_and_all_take_part() -> None:
+    images = [photo(48, 64), photo(64, 40)]
+    settings = fusion(scales=[0.75, 1.25], flip=True)
+    everything = list(fuse_probabilities(colour_logits, images, 3, settings))
+    some = list(fuse_probabilities(colour_logits, images, 3, settings, wanted=[[2], [0, 1]]))
+    assert np.array_equal(some[0], everything[0][[2]]) and np.array_equal(some[1], everything[1][[0, 1]])
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 90), (23, 31)])
+def test_rows_in_bands_equal_all_rows_at_once(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, settings = photo(height, width), fusion(flip=True, scales=[0.7, 1.0])
+    (whole,) = fuse_probabilities(colour_logits, [image], 3, settings)
+    monkeypatch.setattr(inference, "BAND", 3 * 7 * width)
+    (banded,) = fuse_probabilities(colour_logits, [image], 3, settings)
+    assert np.allclose(whole, banded, atol=1e-5)
+
+
+def test_logits_in_memory_do_not_grow_with_photos_and_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, settings = [photo(48, 64)] * 6, fusion(scales=[0.5, 0.75, 1.0], flip=True)
+    expected = list(fuse_probabilities(colour_logits, images, 3, settings))
+    limit = 2 * 3 * 48 * 64
+    monkeypatch.setattr(inference, "LOGITS_TOGETHER", limit)
+    living: weakref.WeakSet[ViewLogits] = weakref.WeakSet()
+    held: list[int] = []
+    gather = inference.gather_logits
+
+    def watched(predict: inference.Predict, views: Sequence[ViewLogits], *others: int) -> None:
+        living.update(views)
+        gather(predict, views, *others)
+        held.append(sum(view.logits.numel() for view in living))
+
+    monkeypatch.setattr(inference, "gather_logits", watched)
+    for result, other in zip(fuse_probabilities(colour_logits, images, 3, settings), expected, strict=True):
+        assert np.array_equal(result, other)
+    assert len(held) > 6 and limit / 2 < max(held) <= limit + 3 * 48 * 64  # and the last view of the group before
+
+
+def test_tag_limiting_renormalises_background_and_tags() -> None:
+    probabilities = np.array([0.2, 0.3], np.float32).reshape(2, 1, 1)
+    assert among_tags(probabilities, share_absent=False).ravel().tolist() == pytest.approx([0.4, 0.6])
 
 
 def test_what_absent_classes_had_may_go_to_the_tags_alone() -> None:
-    probabilities = np.array([0.4, 0.3, 0.1, 0.2], np.float32).reshape(4, 1, 1)
-    classes, kept = limit_to_tags(probabilities, (1, 2), share_absent=True)
-    assert classes.tolist() == [0, 1, 2]
-    assert kept.ravel().tolist() == pytest.approx([0.4, 0.45, 0.15])
-    nothing, background = limit_to_tags(probabilities, (), share_absent=True)
-    assert nothing.tolist() == [0] and background.ravel().tolist() == [1]
+    probabilities = np.array([0.4, 0.3, 0.1], np.float32).reshape(3, 1, 1)
+    assert among_tags(probabilities, share_absent=True).ravel().tolist() == pytest.approx([0.4, 0.45, 0.15])
+    assert among_tags(probabilities[:1], share_absent=True).ravel().tolist() == [1]
 
 
 def test_winners_are_kept_as_they_are() -> None:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from weakclip.crf import CrfKernel, dense_crf
-from weakclip.objective import CrfTask, Objective, crf_targets, losses_of_batch, renormalise, shrink_seeds
+from weakclip.crf import CrfKernel, CrfTask, dense_crf
+from weakclip.objective import Objective, crf_targets, losses_of_batch, renormalise, shrink_seeds
 from weakclip.supervision import Batch
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)

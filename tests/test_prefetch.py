@@ -1,5 +1,7 @@
 """Batches made ahead."""
 
+import threading
+
 import pytest
 
 from weakclip.prefetch import Prefetcher
@@ -25,4 +27,16 @@ def test_an_error_reaches_the_one_who_asks() -> None:
     batches = Prefetcher(make, last=3)
     with pytest.raises(ValueError, match="step 0"):
         batches(0)
+    batches.close()
+
+
+def test_several_threads_make_several_steps_at_a_time() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def make(step: int) -> int:
+        together.wait()  # nobody passes before three are in here
+        return step
+
+    batches = Prefetcher(make, last=5, threads=3)
+    assert [batches(step) for step in range(6)] == list(range(6))
     batches.close()

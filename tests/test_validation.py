@@ -5,9 +5,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
+from weakclip.deeplab.postprocessing import sharpen_winners
+from weakclip.images import read_photo
 from weakclip.masks import read_mask
+from weakclip.seeding import rng
 from weakclip.validation import mean, predict_masks
+
+KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=5, bilateral_srgb=8, bilateral_compat=4, iterations=3)
 
 
 def records_in(folder: Path) -> list[Record]:
@@ -45,3 +51,22 @@ def test_finished_images_are_not_predicted_again(tmp_path: Path) -> None:
 def test_the_mean_of_nothing_is_not_a_number() -> None:
     assert mean([1.0, 2.0]) == 1.5
     assert np.isnan(mean([]))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_crf_sharpens_what_is_found_in_any_number_of_processes(
+    workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEAKCLIP_WORKERS", workers)
+
+    def noisy(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+        share = np.clip(0.5 + 0.3 * rng(2).standard_normal(photo.shape[:2], np.float32), 0.1, 0.9)
+        return np.stack([np.zeros_like(share), share, 1 - share])
+
+    records = records_in(tmp_path)
+    confidence = predict_masks(records, noisy, tmp_path / "out", tmp_path / "journal", KERNEL)
+    for record in records:
+        photo = read_photo(record.photo)
+        sharpened = sharpen_winners(photo, noisy(photo), KERNEL)
+        assert np.array_equal(read_mask(tmp_path / f"out/{record.image_id}.png"), sharpened.argmax(axis=0))
+        assert confidence[record.image_id] == float(sharpened.max(axis=0).mean(dtype=np.float64))

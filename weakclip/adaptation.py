@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weakclip.crf import dense_crfs_in_processes
 from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
@@ -22,13 +21,12 @@ from weakclip.features.views import render_photo
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, crf_pool, losses_of_batch
+from weakclip.objective import Objective, losses_of_batch
 from weakclip.prefetch import Prefetcher
 from weakclip.runlog import StepLog
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch
 from weakclip.training import cosine_schedule, train
-from weakclip.workers import workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +76,6 @@ class Tuning:
     rates: Callable[[int, AdaptationSchedule], list[float]] = one_rate
 
 
-@contextmanager
-def process_pool() -> Iterator[joblib.Parallel]:
-    with joblib.Parallel(n_jobs=workers(), batch_size=1) as parallel:
-        yield parallel
-
-
 def adapt(
     model: WeakClip,
     make_batch: Prefetcher[Batch],
@@ -98,33 +90,31 @@ def adapt(
 ) -> None:
     """Trains the model in place; resumes from ``folder``. ``seed``: of the dropout."""
     model.to(device())
-    optimizer = torch.optim.AdamW(tuning.groups(model, schedule.weight_decay), lr=schedule.lr)
+    optimizer = torch.optim.AdamW(tuning.groups(model, schedule.weight_decay), lr=schedule.lr, foreach=True)
     names: dict[int, list[str]] = {}
     target = device()
-    with process_pool() as pool:
-        run_crf = crf_pool(pool)
 
-        def losses(step: int) -> dict[str, Tensor]:
-            seed_torch(seed, "weakclip dropout", step)
-            batch = make_batch(step).to(target)
-            names.clear()
-            names[step] = batch.names
-            return losses_of_batch(model.train(), batch, objective, run_crf)
+    def losses(step: int) -> dict[str, Tensor]:
+        seed_torch(seed, "weakclip dropout", step)
+        batch = make_batch(step).to(target)
+        names.clear()
+        names[step] = batch.names
+        return losses_of_batch(model.train(), batch, objective, dense_crfs_in_processes)
 
-        train(
-            title="WeakCLIP",
-            modules={"model": TrainablePart(model)},
-            optimizer=optimizer,
-            iterations=schedule.iterations,
-            losses_of_step=losses,
-            rates_of_step=lambda step: tuning.rates(step, schedule),
-            names_of_step=lambda step: names[step],
-            folder=folder,
-            checkpoint_every=schedule.checkpoint_every,
-            log=log,
-            validate=lambda step: validation(model),
-            validate_every=schedule.validate_every,
-        )
+    train(
+        title="WeakCLIP",
+        modules={"model": TrainablePart(model)},
+        optimizer=optimizer,
+        iterations=schedule.iterations,
+        losses_of_step=losses,
+        rates_of_step=lambda step: tuning.rates(step, schedule),
+        names_of_step=lambda step: names[step],
+        folder=folder,
+        checkpoint_every=schedule.checkpoint_every,
+        log=log,
+        validate=lambda step: validation(model),
+        validate_every=schedule.validate_every,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,15 @@ pydensecrf. The WeakCLIP paper refines its pseudo masks with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydensecrf.densecrf import DenseCRF2D
+
+from weakclip.process_pool import in_processes
+from weakclip.workers import workers
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,19 @@ def dense_crf(
         compat=kernel.bilateral_compat,
     )
     return np.asarray(field.inference(kernel.iterations), dtype=np.float32).reshape(count, height, width)
+
+
+CrfTask = tuple[NDArray[np.uint8], NDArray[np.float32], CrfKernel, float]
+"""What `dense_crf` takes."""
+
+
+def dense_crfs(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
+    """One after the other."""
+    return [dense_crf(*task) for task in tasks]
+
+
+def dense_crfs_in_processes(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
+    """In as many processes as there may be, each with an equal share that is sent at once, for a task may be small."""
+    share = -(-len(tasks) // workers())
+    shares = ((tasks[first : first + share],) for first in range(0, len(tasks), share))
+    return [result for results in in_processes(dense_crfs, shares) for result in results]

@@ -1,10 +1,11 @@
-"""Where tensors live: not a parameter, since it changes results by float noise only."""
+"""Where tensors live and what they are computed in. The device is not a parameter: it changes results by float noise only."""
 
 from __future__ import annotations
 
 import os
 
 import torch
+from torch import Tensor
 
 from weakclip.errors import WeakClipError
 
@@ -20,3 +21,16 @@ def device() -> torch.device:
             f"WEAKCLIP_DEVICE={name} cannot be used: {str(error).splitlines()[0]}", "set it to cpu, cuda or cuda:N, or unset it"
         ) from error
     return chosen
+
+
+def arithmetic(precision: str) -> torch.autocast:
+    """A context in which networks compute in ``precision``: float32, or bfloat16 where it is safe and float32 elsewhere.
+
+    It holds for the thread that enters it.
+    """
+    return torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """The tensor where a GPU can copy it from while the CPU goes on; as it is where there is no GPU to copy it to."""
+    return tensor.pin_memory() if device().type == "cuda" and tensor.device.type == "cpu" else tensor

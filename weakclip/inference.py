@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,10 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from weakclip.device import device
 from weakclip.images import Resize, resize_photo
 
 Predict = Callable[[Tensor], Tensor]
 """(B, 3, h, w), 0..255 -> logits (B, K, h', w') of any size."""
+
+PIXELS_ON_CPU: Final = 2**19
+PIXELS_ON_GPU: Final = 2**23
+"""Of windows that go through the network together: 2 of 512 x 512, or 32. A CPU gains nothing by more, and its memory grows."""
+LOGITS_TOGETHER: Final = 2**25
+"""Of views that are gathered together, 128 MB; a larger view is gathered alone."""
+BAND: Final = 2**22
+"""Logits of the rows of a photo that are turned into probabilities together, 16 MB."""
 
 
 def window_starts(size: int, window: int, stride: int) -> list[tuple[int, int]]:
@@ -49,45 +59,74 @@ class Fusion:
     multiple: int
     resize: Resize = resize_photo
 
-
-def fuse_probabilities(
-    predict: Predict, photos: Sequence[NDArray[np.uint8]], num_classes: int, fusion: Fusion, batch_size: int = 32
-) -> list[NDArray[np.float32]]:
-    """Mean softmax of all views of each photo (H, W, 3) uint8, at photo size: [(K, H, W)].
-
-    Windows of equal size from all photos, scales and mirrors go through the network together. Logits of overlapping
-    windows are averaged before the softmax, probabilities of views after it.
-    """
-    views = [view for photo in photos for view in views_of(photo, num_classes, fusion)]
-    gather_logits(predict, views, fusion.window, fusion.stride, batch_size)
-    per_photo = len(views) // len(photos)
-    return [
-        sum_of_views(views[index * per_photo : (index + 1) * per_photo], photo.shape[:2]) for index, photo in enumerate(photos)
-    ]
+    @property
+    def views(self) -> int:
+        """Of a photo."""
+        return len(self.scales) * (1 + self.flip)
 
 
 @torch.inference_mode()
-def gather_logits(predict: Predict, views: Sequence[ViewLogits], window: int, stride: int, batch_size: int = 32) -> None:
+def fuse_probabilities(
+    predict: Predict,
+    photos: Sequence[NDArray[np.uint8]],
+    num_classes: int,
+    fusion: Fusion,
+    wanted: Sequence[Sequence[int]] | None = None,
+    pixels_together: int | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Mean softmax of all views of each photo (H, W, 3) uint8, at photo size, photo after photo: (K, H, W).
+
+    ``wanted``: for each photo the classes that are returned, (len(wanted), H, W); the softmax is over all. Windows of equal
+    size from several views, and from several photos if these are small, go through the network together: as many as have
+    ``pixels_together``, by default what suits the device. Logits of overlapping windows are averaged before the softmax,
+    probabilities of views after it. Memory does not grow with the number of photos.
+    """
+    wanted = wanted or [range(num_classes)] * len(photos)
+    views = (view for photo in photos for view in views_of(photo, num_classes, fusion))
+    done = 0
+    for group in groups_of_views(views):
+        gather_logits(predict, group, fusion.window, fusion.stride, pixels_together)
+        for view in group:
+            number, place = divmod(done, fusion.views)
+            if place == 0:
+                total = torch.zeros(len(wanted[number]), *photos[number].shape[:2], device=view.logits.device)
+            view.add_probabilities(total, wanted[number])
+            done += 1
+            if place == fusion.views - 1:
+                yield (total / fusion.views).cpu().numpy()
+
+
+def groups_of_views(views: Iterable[ViewLogits]) -> Iterator[list[ViewLogits]]:
+    """Consecutive views whose logits are held in memory together."""
+    group: list[ViewLogits] = []
+    for view in views:
+        if group and sum(other.size for other in group) + view.size > LOGITS_TOGETHER:
+            yield group
+            group = []
+        group.append(view)
+    yield group
+
+
+@torch.inference_mode()
+def gather_logits(
+    predict: Predict, views: Sequence[ViewLogits], window: int, stride: int, pixels_together: int | None = None
+) -> None:
     """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view."""
+    pixels_together = pixels_together or (PIXELS_ON_CPU if device().type == "cpu" else PIXELS_ON_GPU)
     by_size: dict[tuple[int, int], list[tuple[ViewLogits, int, int, int, int]]] = defaultdict(list)
     for view in views:
         for top, bottom in window_starts(view.pixels.shape[0], window, stride):
             for left, right in window_starts(view.pixels.shape[1], window, stride):
                 by_size[bottom - top, right - left].append((view, top, bottom, left, right))
-    for windows in by_size.values():
+    for (height, width), windows in by_size.items():
+        batch_size = max(1, pixels_together // (height * width))
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             pixels = np.stack([view.pixels[top:bottom, left:right] for view, top, bottom, left, right in batch])
             logits = predict(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-            logits = functional.interpolate(logits.float(), size=pixels.shape[1:3], mode="bilinear", align_corners=False).cpu()
-            for (view, top, bottom, left, right), window_logits in zip(batch, logits, strict=True):
-                view.logits[:, top:bottom, left:right] += window_logits
-                view.count[top:bottom, left:right] += 1
-
-
-def sum_of_views(views: Sequence[ViewLogits], size: tuple[int, ...]) -> NDArray[np.float32]:
-    total = torch.stack([view.probabilities(size) for view in views]).mean(dim=0)
-    return total.numpy()
+            logits = functional.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=False)
+            for (view, *place), window_logits in zip(batch, logits, strict=True):
+                view.add_window(window_logits, *place)
 
 
 def views_of(photo: NDArray[np.uint8], num_classes: int, fusion: Fusion) -> list[ViewLogits]:
@@ -107,38 +146,71 @@ class ViewLogits:
     """A view of a photo and the logits gathered for it.
 
     ``pixels``: (h, w, 3), 0..255, as the network sees them. ``mirrored``: the photo the other way round, which is undone in the
-    probabilities.
+    probabilities. ``logits``: (K, h, w), sums over windows, on the device that they come from. ``count``: (h, w), of windows.
     """
 
     def __init__(self, pixels: NDArray[np.generic], num_classes: int, *, mirrored: bool = False) -> None:
-        self.pixels, self.mirrored = pixels, mirrored
-        self.logits = torch.zeros(num_classes, *pixels.shape[:2])
-        self.count = torch.zeros(pixels.shape[:2])
+        self.pixels, self.mirrored, self.num_classes = pixels, mirrored, num_classes
+        self.logits, self.count = torch.zeros(0), torch.zeros(pixels.shape[:2])
+        self.size = num_classes * self.count.numel()
+
+    def add_window(self, logits: Tensor, top: int, bottom: int, left: int, right: int) -> None:
+        """Logits (K, bottom - top, right - left) of a window."""
+        if not self.logits.numel():
+            self.count = self.count.to(logits.device)
+            self.logits = torch.zeros(self.num_classes, *self.count.shape, device=logits.device)
+        self.logits[:, top:bottom, left:right] += logits
+        self.count[top:bottom, left:right] += 1
 
     def probabilities(self, size: tuple[int, ...]) -> Tensor:
         """(K, *size), the view turned back."""
-        logits = functional.interpolate(
-            (self.logits / self.count)[None], size=tuple(size), mode="bilinear", align_corners=False
-        )[0]
-        logits = logits.flip(-1) if self.mirrored else logits
-        return logits.softmax(dim=0)
+        total = torch.zeros(self.num_classes, *size, device=self.logits.device)
+        self.add_probabilities(total, range(self.num_classes))
+        return total
+
+    def add_probabilities(self, total: Tensor, classes: Sequence[int]) -> None:
+        """Adds the probabilities of some classes to ``total`` (len(classes), H, W), the view turned back and resized to it.
+
+        Memory does not grow with H: it goes through the rows in bands.
+        """
+        height, width = total.shape[1:]
+        logits = self.logits / self.count
+        rows_together = max(1, BAND // (self.num_classes * width))
+        for top in range(0, height, rows_together):
+            band = total[:, top : top + rows_together]
+            resized = resized_rows(logits, (height, width), top, band.shape[1])
+            resized = resized.flip(-1) if self.mirrored else resized
+            band += resized.softmax(dim=0)[list(classes)]
 
 
-def limit_to_tags(
-    probabilities: NDArray[np.float32], tags: Sequence[int], *, share_absent: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Background and the tagged classes only, summing to one: (1 + len(tags),) classes and (1 + len(tags), H, W).
+def resized_rows(maps: Tensor, size: tuple[int, int], top: int, count: int) -> Tensor:
+    """Maps (K, h, w) resized to ``size`` (H, W), bilinear, and of that ``count`` rows from ``top`` on: (K, count, W)."""
+    height, width = size
+    if count == height:
+        return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    places = (torch.arange(top, top + count, device=maps.device) + 0.5) * (maps.shape[1] / height) - 0.5
+    above = places.clamp(0, maps.shape[1] - 1).floor().long()
+    below = (above + 1).clamp_max(maps.shape[1] - 1)
+    first, last = int(above[0]), int(below[-1])
+    across = functional.interpolate(
+        maps[None, :, first : last + 1], size=(last + 1 - first, width), mode="bilinear", align_corners=False
+    )[0]
+    share = (places.clamp_min(0) - above)[:, None]
+    return torch.lerp(across[:, above - first], across[:, below - first], share)
+
+
+def among_tags(probabilities: NDArray[np.float32], *, share_absent: bool) -> NDArray[np.float32]:
+    """Probabilities of background and the tagged classes (1 + n, H, W), out of all, so that they sum to one.
 
     ``share_absent``: what the absent classes had goes to the tagged ones alone, in proportion; otherwise background has its
     part of it. A network that tells objects from background but hardly one class from another spreads an object over all
     classes, and background would win it.
     """
-    classes = np.array([0, *tags], np.uint8)
-    kept = probabilities[classes]
-    if share_absent and len(tags):
-        foreground = kept[1:] / kept[1:].sum(axis=0, keepdims=True)
-        return classes, np.concatenate([kept[:1], (1 - kept[:1]) * foreground])
-    return classes, kept / kept.sum(axis=0, keepdims=True)
+    if share_absent and len(probabilities) > 1:
+        foreground = probabilities[1:] / probabilities[1:].sum(axis=0, keepdims=True)
+        return np.concatenate([probabilities[:1], (1 - probabilities[:1]) * foreground])
+    limited: NDArray[np.float32] = probabilities / probabilities.sum(axis=0, keepdims=True)
+    return limited
 
 
 def limit_to_winners(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

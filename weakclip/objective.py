@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.crf import CrfKernel, dense_crf
+from weakclip.crf import CrfKernel, CrfTask
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.weakclip import WeakClip
 from weakclip.supervision import Batch
@@ -38,13 +37,8 @@ class Objective:
     align_odd_sizes: bool = False
 
 
-CrfTask = tuple[NDArray[np.uint8], NDArray[np.float32], CrfKernel, float]
 RunCrf = Callable[[Sequence[CrfTask]], list[NDArray[np.float32]]]
-
-
-def crf_pool(parallel: joblib.Parallel) -> RunCrf:
-    """Runs the CRFs of a batch in a process pool that the caller keeps open."""
-    return lambda tasks: list(parallel(joblib.delayed(dense_crf)(*task) for task in tasks))
+"""The CRFs of a batch: `dense_crfs`, here or elsewhere."""
 
 
 def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf: RunCrf) -> dict[str, Tensor]:

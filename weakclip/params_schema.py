@@ -71,6 +71,8 @@ class ClipParams(Section):
     """Transformer blocks whose tokens are used, counted from 0; the model's last block is among them. Paper: 3, 5, 7, 11."""
     image_size: Annotated[int, Field(ge=16)]
     """Side of a training view and of a sliding window, pixels; a multiple of the patch size. Paper: 512."""
+    precision: Literal["float32", "bfloat16"]
+    """What CLIP and WeakCLIP compute in. bfloat16 is faster where the hardware has it, and changes results a little."""
 
 
 class FeaturesParams(Section):

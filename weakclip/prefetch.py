@@ -1,4 +1,4 @@
-"""The next batch is made while the current one is computed with."""
+"""The next batches are made while the current one is computed with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """``make(step)`` of ascending steps, ``ahead`` of them in a thread before they are asked for."""
+    """``make(step)`` of ascending steps, ``ahead`` of them made before they are asked for, in as many as ``threads`` at a time.
 
-    def __init__(self, make: Callable[[int], T], last: int, ahead: int = 2) -> None:
-        self._make, self._last, self._ahead = make, last, ahead
-        self._pool = ThreadPoolExecutor(1)
+    With several threads ``make`` has to allow it, and what it returns must not depend on the order of the calls.
+    """
+
+    def __init__(self, make: Callable[[int], T], last: int, ahead: int = 2, threads: int = 1) -> None:
+        self._make, self._last, self._ahead = make, last, max(ahead, threads)
+        self._pool = ThreadPoolExecutor(threads)
         self._waiting: dict[int, Future[T]] = {}
 
     def __call__(self, step: int) -> T:

@@ -15,12 +15,13 @@ from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.images import read_photo
-from weakclip.inference import Fusion, Predict, fuse_probabilities, limit_to_tags, limit_to_winners
+from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
 from weakclip.masks import write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.scores import ScoreStore, ScoreWriter
+from weakclip.write_behind import WriteBehind
 
 
 @torch.inference_mode()
@@ -51,34 +52,38 @@ def write_scores(
     rows: Sequence[int] | None = None,
     photos_at_once: int = 8,
 ) -> None:
-    """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
+    """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there.
 
     ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
     where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
-    (`limit_to_tags`); otherwise the classes that win a pixel.
+    (`among_tags`); otherwise the classes that win a pixel.
     """
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
     todo = [record for record in records if record.image_id in missing]
     chunks = [todo[start : start + photos_at_once] for start in range(0, len(todo), photos_at_once)]
+    rows = range(num_classes) if rows is None else rows
 
     def read_chunk(number: int) -> list[NDArray[np.uint8]]:
         return [read_photo(record.photo) for record in chunks[number]]
 
+    def write(record: Record, probabilities: NDArray[np.float32]) -> None:
+        if tag_filter:
+            writer.write(record.image_id, [0, *record.tags], among_tags(probabilities, share_absent=share_absent))
+        else:
+            writer.write(record.image_id, *limit_to_winners(probabilities))
+
     with (
         Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar,
         closing(Prefetcher(read_chunk, last=len(chunks) - 1)) as decoded,
+        WriteBehind() as behind,
     ):
         for number, chunk in enumerate(chunks):
-            fused = fuse_probabilities(predict, decoded(number), num_classes, fusion)
-            for record, everything in zip(chunk, fused, strict=True):
-                probabilities = everything if rows is None else everything[list(rows)]
-                if tag_filter:
-                    kept = limit_to_tags(probabilities, record.tags, share_absent=share_absent)
-                else:
-                    kept = limit_to_winners(probabilities)
-                writer.write(record.image_id, *kept)
-            bar.advance(len(chunk))
+            wanted = [[rows[index] for index in (0, *record.tags)] if tag_filter else rows for record in chunk]
+            fused = fuse_probabilities(predict, decoded(number), num_classes, fusion, wanted)
+            for record, probabilities in zip(chunk, fused, strict=True):
+                behind(write, record, probabilities)
+                bar.advance(1)
     writer.finish()
 
 

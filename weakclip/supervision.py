@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
+from weakclip.device import pinned
 from weakclip.features.store import FeatureStore
 from weakclip.features.views import View, crop_views, part_of_view, render_map, render_photo
 from weakclip.images import read_photo
@@ -125,11 +126,11 @@ def batch_maker(
             for record, window in zip(chosen_records, windows, strict=True)
         ]
         return Batch(
-            tokens=tokens,
+            tokens=[pinned(block) for block in tokens],
             height=side,
             width=side,
             photos=np.stack([shrink(photo, window, pixels) for photo, window in zip(photos, windows, strict=True)]),
-            seeds=torch.from_numpy(np.stack(seeds).astype(np.int64)),
+            seeds=pinned(torch.from_numpy(np.stack(seeds).astype(np.int64))),
             tags=[record.tags for record in chosen_records],
             names=[record.image_id for record in chosen_records],
         )
@@ -146,7 +147,7 @@ def crop_tokens(blocks: Sequence[Tensor], grid: int, side: int, corners: NDArray
         return list(blocks)
     rows, columns = (torch.from_numpy(corners[:, axis, None] + np.arange(side)) for axis in (0, 1))
     places = 1 + (rows[:, :, None] * grid + columns[:, None, :]).flatten(1)  # (B, side side)
-    places = torch.cat([places.new_zeros(len(places), 1), places], dim=1)
+    places = torch.cat([places.new_zeros(len(places), 1), places], dim=1).to(blocks[0].device)
     return [block.gather(1, places[:, :, None].expand(-1, -1, block.shape[2])) for block in blocks]
 
 

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
+from weakclip.deeplab.postprocessing import sharpen
 from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import write_mask
+from weakclip.process_pool import in_processes
 from weakclip.progress import Bar
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Found = tuple[NDArray[np.uint8], float]
+"""A photo's mask (H, W), and the mean of its winning probabilities."""
 
 
-def predict_masks(records: Sequence[Record], predict: Predict, folder: Path, journal: Path) -> dict[str, float]:
+def predict_masks(
+    records: Sequence[Record], predict: Predict, folder: Path, journal: Path, kernel: CrfKernel | None = None
+) -> dict[str, float]:
     """Write the winning classes of every record's photo to ``folder/<image_id>.png``; memory does not grow with their number.
 
-    ``predict``: photo (H, W, 3) uint8 to probabilities (K, H, W). Returns each image's mean winning probability, 0..1.
-    ``journal`` is a file outside ``folder`` that remembers what is finished: those images are not predicted again.
+    ``predict``: photo (H, W, 3) uint8 to probabilities (K, H, W). ``kernel``: of a dense CRF on them, which runs in other
+    processes while the network predicts on. Returns each image's mean winning probability, 0..1. ``journal`` is a file outside
+    ``folder`` that remembers what is finished: those images are not predicted again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished = Journal(journal)
     left = [record for record in records if record.image_id not in finished.rows]
+    found = winners(left, predict) if kernel is None else sharpened_winners(left, predict, kernel)
     with Bar(total=len(records), title="predicting", done=len(records) - len(left)) as bar:
-        for record in left:
-            probabilities = predict(read_photo(record.photo))
+        for record, (mask, confidence) in zip(left, found, strict=True):
             part = journal.with_name("part.png")
-            write_mask(part, probabilities.argmax(axis=0).astype(np.uint8))
+            write_mask(part, mask)
             part.replace(folder / f"{record.image_id}.png")
-            finished.append(record.image_id, {"confidence": float(probabilities.max(axis=0).mean(dtype=np.float64))})
+            finished.append(record.image_id, {"confidence": confidence})
             bar.advance()
     return {record.image_id: finished.rows[record.image_id]["confidence"] for record in records}
+
+
+def winners(records: Sequence[Record], predict: Predict) -> Iterator[Found]:
+    """What wins in the photos, one after the other."""
+    for record in records:
+        probabilities = predict(read_photo(record.photo))
+        yield _winners(np.arange(len(probabilities)), probabilities)
+
+
+def sharpened_winners(records: Sequence[Record], predict: Predict, kernel: CrfKernel) -> Iterator[Found]:
+    """What wins after a dense CRF among the classes that win a pixel before it."""
+
+    def tasks() -> Iterator[tuple[object, ...]]:
+        for record in records:
+            photo = read_photo(record.photo)
+            probabilities = predict(photo)
+            classes = np.unique(probabilities.argmax(axis=0))
+            yield photo, classes, probabilities[classes], kernel
+
+    return in_processes(_sharpened_winners, tasks())
+
+
+def _sharpened_winners(
+    photo: NDArray[np.uint8], classes: NDArray[np.integer], probabilities: NDArray[np.float32], kernel: CrfKernel
+) -> Found:
+    return _winners(classes, sharpen(photo, probabilities, kernel))
+
+
+def _winners(classes: NDArray[np.integer], probabilities: NDArray[np.float32]) -> Found:
+    mask: NDArray[np.uint8] = classes[probabilities.argmax(axis=0)].astype(np.uint8)
+    return mask, float(probabilities.max(axis=0).mean(dtype=np.float64))
 
 
 def mean(values: Sequence[float]) -> float:

@@ -55,3 +55,11 @@ def test_positions_of_the_same_grid_stay_and_others_keep_the_class_position() ->
 def test_blocks_that_do_not_exist_are_refused(clip: Clip, blocks: list[int]) -> None:
     with pytest.raises(WeakClipError, match="do not fit"):
         ImageEncoder(clip, blocks)
+
+
+def test_bfloat16_gives_nearly_the_same_tokens_in_float32_and_says_so(clip: Clip) -> None:
+    exact, fast = ImageEncoder(clip, [1, 4]), ImageEncoder(clip, [1, 4], "bfloat16")
+    for tokens, rough in zip(exact(images(64, 64)), fast(images(64, 64)), strict=True):
+        assert rough.dtype == torch.float32
+        assert 0 < (rough - tokens).norm() < 0.03 * tokens.norm()
+    assert fast.attributes == exact.attributes | {"precision": "bfloat16"}

@@ -136,3 +136,17 @@ def test_neck_and_head_bring_odd_sizes_together() -> None:
     levels = Neck(6, 8)([torch.randn(1, 6, *size) for size in sizes])
     assert [tuple(level.shape) for level in levels] == [(1, 8, *size) for size in sizes]
     assert DecodeHead(8, 4)(levels).shape == (1, 4, 12, 20)
+
+
+def test_bfloat16_gives_nearly_the_same_results_and_gradients_in_float32(clip: Clip) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        model = build(clip).eval()
+        model.precision = precision
+        logits, scores = model(tokens(4, 4), 4, 4)
+        (logits.square().mean() + scores.square().mean()).backward()
+        assert {logits.dtype, scores.dtype} == {torch.float32}
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append((logits, scores, gradient))
+    for exact, rough in zip(*found, strict=True):
+        assert 0 < (rough - exact).norm() < 0.05 * exact.norm()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.clip.model import Clip
+from weakclip.device import arithmetic
 from weakclip.errors import WeakClipError
 
 
@@ -28,21 +29,21 @@ def resize_positions(
 class ImageEncoder(nn.Module):
     """Tokens of a frozen CLIP after the blocks ``blocks`` (counted from 0, ascending), for images of any size.
 
-    `forward` takes (B, 3, H, W) RGB, 0..255, and returns per block (B, 1 + h w, C) float32; what the sides have beyond a
-    multiple of the patch is not seen.
+    ``precision``: what it computes in, float32 or bfloat16. `forward` takes (B, 3, H, W) RGB, 0..255, and returns per block
+    (B, 1 + h w, C) float32; what the sides have beyond a multiple of the patch is not seen.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, clip: Clip, blocks: Sequence[int]) -> None:
+    def __init__(self, clip: Clip, blocks: Sequence[int], precision: str = "float32") -> None:
         super().__init__()
         if list(blocks) != sorted(set(blocks)) or blocks[0] < 0 or blocks[-1] >= clip.depth:
             raise WeakClipError(
                 f"clip.blocks {list(blocks)} do not fit {clip.model}", f"ascending block numbers from 0 to {clip.depth - 1}"
             )
         self.visual: open_clip.transformer.VisionTransformer = clip.network.visual
-        self.patch, self.width, self.blocks = clip.patch, clip.width, tuple(blocks)
+        self.patch, self.width, self.blocks, self.precision = clip.patch, clip.width, tuple(blocks), precision
         self.attributes: dict[str, object] = {
             "model": clip.model,
             "weights": clip.weights,
@@ -54,6 +55,8 @@ class ImageEncoder(nn.Module):
             "open_clip": open_clip.__version__,
             "torch": torch.__version__.split("+")[0],
         }
+        if precision != "float32":
+            self.attributes["precision"] = precision
         # torch's fused layer writes out all attention weights. Without it the blocks use scaled_dot_product_attention, which
         # takes a sixth less time on a CPU. It can only be switched for the whole process.
         torch.backends.mha.set_fastpath_enabled(False)
@@ -79,12 +82,13 @@ class ImageEncoder(nn.Module):
         return resize_positions(self.visual.positional_embedding, self.visual.grid_size, size)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        tokens = self.embed(self.normalise(images))
         tapped = []
-        for index, block in enumerate(self.visual.transformer.resblocks[: self.blocks[-1] + 1]):
-            tokens = block(tokens)
-            if index in self.blocks:
-                tapped.append(tokens)
+        with arithmetic(self.precision):
+            tokens = self.embed(self.normalise(images))
+            for index, block in enumerate(self.visual.transformer.resblocks[: self.blocks[-1] + 1]):
+                tokens = block(tokens)
+                if index in self.blocks:
+                    tapped.append(tokens.float())
         return tapped
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,14 +15,11 @@ def sharpen_winners(photo: NDArray[np.uint8], probabilities: NDArray[np.float32]
     made to add up to 1 first. Returns (K, H, W) float32.
     """
     winners = np.unique(probabilities.argmax(axis=0))
-    found = probabilities[winners]
     sharpened = np.zeros_like(probabilities)
-    sharpened[winners] = dense_crf(photo, found / found.sum(axis=0, keepdims=True), kernel)
+    sharpened[winners] = sharpen(photo, probabilities[winners], kernel)
     return sharpened
 
 
-def predict_sharpened(
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]], photo: NDArray[np.uint8], *, kernel: CrfKernel
-) -> NDArray[np.float32]:
-    """What ``predict`` finds in a photo (H, W, 3), sharpened: (K, H, W)."""
-    return sharpen_winners(photo, predict(photo), kernel)
+def sharpen(photo: NDArray[np.uint8], probabilities: NDArray[np.float32], kernel: CrfKernel) -> NDArray[np.float32]:
+    """As `sharpen_winners` for probabilities of the winners alone: (n, H, W), which need not add up to 1, to (n, H, W)."""
+    return dense_crf(photo, probabilities / probabilities.sum(axis=0, keepdims=True), kernel)

@@ -42,8 +42,8 @@ DROPOUT: Final = 0.1
 class MovingImageEncoder(ImageEncoder):
     """The image encoder of the released code."""
 
-    def __init__(self, clip: Clip, blocks: Sequence[int]) -> None:
-        super().__init__(clip, blocks)
+    def __init__(self, clip: Clip, blocks: Sequence[int], precision: str = "float32") -> None:
+        super().__init__(clip, blocks, precision)
         resblocks = self.visual.transformer.resblocks
         for block, rate in zip(resblocks, torch.linspace(0, STOCHASTIC_DEPTH, len(resblocks)).tolist(), strict=True):
             block.ls_1, block.ls_2 = DropPath(rate), DropPath(rate)
@@ -96,7 +96,9 @@ def start_from_clip(clip: Clip, image_size: int, context_length: int) -> Clip:
     return replace(clip, network=network, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
 
 
-def build_published(clip: Clip, *, blocks: Sequence[int], class_names: Sequence[str], sizes: WeakClipSizes) -> WeakClip:
+def build_published(
+    clip: Clip, *, blocks: Sequence[int], class_names: Sequence[str], sizes: WeakClipSizes, precision: str = "float32"
+) -> WeakClip:
     """The published variant on a CLIP that is not frozen, such as one from `start_from_clip`, which becomes part of it.
 
     Of ``sizes``, the switches of ablations and the number of decoder layers are not looked at.
@@ -114,7 +116,8 @@ def build_published(clip: Clip, *, blocks: Sequence[int], class_names: Sequence[
         head=DecodeHead(sizes.channels, num_classes, DROPOUT, norm=nn.BatchNorm2d, climb=by_doubling),
         background=1,
         align_corners=True,
-        encoder=MovingImageEncoder(clip, blocks),
+        encoder=MovingImageEncoder(clip, blocks, precision),
+        precision=precision,
     )
     for part in (model.pyramid, model.neck, model.head):
         part.to(memory_format=torch.channels_last)

@@ -84,8 +84,9 @@ def save_weakclip(
     save_weights(folder, NAME, model.trainable_state(), card)
 
 
-def load_weakclip(folder: Path) -> TrainedWeakClip:
-    """The network as `save_weakclip` left it; refuses another encoder, other shapes or another kind of file by name."""
+def load_weakclip(folder: Path, precision: str = "float32") -> TrainedWeakClip:
+    """The network as `save_weakclip` left it, to compute in ``precision``; refuses another encoder, other shapes or another
+    kind of file by name."""
     state, stored = load_weights(folder, NAME)
     card: dict[str, Any] = stored
     if card.get("kind") != NAME:
@@ -106,6 +107,7 @@ def load_weakclip(folder: Path) -> TrainedWeakClip:
         classes=classes,
         sizes=WeakClipSizes(**card["sizes"]),
         image_size=card["image_size"],
+        precision=precision,
     )
     load_trainable(network.model, state, str(folder))
     return TrainedWeakClip(

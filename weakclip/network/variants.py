@@ -25,15 +25,23 @@ class Network:
 
 
 def build_variant(
-    variant: str, clip: Clip, *, blocks: Sequence[int], classes: ClassList, sizes: WeakClipSizes, image_size: int
+    variant: str,
+    clip: Clip,
+    *,
+    blocks: Sequence[int],
+    classes: ClassList,
+    sizes: WeakClipSizes,
+    image_size: int,
+    precision: str = "float32",
 ) -> Network:
-    """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels.
+    """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels. ``precision``: what it
+    computes in, float32 or bfloat16.
 
     Published starts from a copy of a frozen CLIP; one that is not frozen becomes its own.
     """
     if variant == "published":
         moving = start_from_clip(clip, image_size, sizes.context_length) if clip.frozen else clip
-        model = build_published(moving, blocks=blocks, class_names=classes.names, sizes=sizes)
+        model = build_published(moving, blocks=blocks, class_names=classes.names, sizes=sizes, precision=precision)
         if model.encoder is None:
             raise ValueError("expected a network with an encoder of its own")
         # Photos of any size: what they have beyond the last patch is stretched over.
@@ -44,5 +52,6 @@ def build_variant(
         synonyms=classes.synonyms,
         background_words=classes.background_words,
         sizes=sizes,
+        precision=precision,
     )
-    return Network(model=model, encoder=ImageEncoder(clip, blocks), multiple=clip.patch, resize=resize_photo)
+    return Network(model=model, encoder=ImageEncoder(clip, blocks, precision), multiple=clip.patch, resize=resize_photo)

@@ -12,6 +12,7 @@ from weakclip.clip.image_encoder import ImageEncoder, VisualProjection
 from weakclip.clip.model import Clip
 from weakclip.clip.prompts import background_phrases, describe
 from weakclip.clip.text_encoder import TextEncoder
+from weakclip.device import arithmetic
 from weakclip.network.context_decoder import CoAttention, ContextDecoder
 from weakclip.network.decode_head import DecodeHead
 from weakclip.network.neck import Neck
@@ -45,7 +46,7 @@ class WeakClip(nn.Module):
 
     ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
     resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
-    whoever has its tokens may bring them.
+    whoever has its tokens may bring them. ``precision``: what it computes in, float32 or bfloat16; results are float32.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
@@ -62,6 +63,7 @@ class WeakClip(nn.Module):
         background: int,
         align_corners: bool = False,
         encoder: ImageEncoder | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.encoder = encoder  # first, so that what it shares with the projection is stored under its name
@@ -69,7 +71,7 @@ class WeakClip(nn.Module):
         self.projection = projection
         self.co_attention = co_attention
         self.pyramid, self.neck, self.head = pyramid, neck, head
-        self.background, self.align_corners = background, align_corners
+        self.background, self.align_corners, self.precision = background, align_corners, precision
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) RGB, 0..255 -> what `forward` takes, with gradients, by the network's own encoder."""
@@ -80,16 +82,17 @@ class WeakClip(nn.Module):
 
     def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``texts``: embeddings (T, E) computed before, for inference, where they are the same for every image."""
-        if texts is None:
-            texts = self.text_encoder()
-        visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
-        texts = texts.expand(len(visual), -1, -1)
-        if self.co_attention is not None:
-            texts, visual = self.co_attention(texts, visual)
-        scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
-        maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
-        logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
-        return logits, scores
+        with arithmetic(self.precision):
+            if texts is None:
+                texts = self.text_encoder()
+            visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
+            texts = texts.expand(len(visual), -1, -1)
+            if self.co_attention is not None:
+                texts, visual = self.co_attention(texts, visual)
+            scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
+            maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
+            logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
+        return logits.float(), scores.float()
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Buffers, and parameters that are not frozen, each once: what is worth storing."""
@@ -105,6 +108,7 @@ def build_weakclip(
     synonyms: Sequence[Sequence[str]],
     background_words: Sequence[str],
     sizes: WeakClipSizes,
+    precision: str = "float32",
 ) -> WeakClip:
     """The repaired variant: chained context decoder, trained pyramid adapter, background as the best of its words."""
     background = background_phrases(background_words)
@@ -123,6 +127,7 @@ def build_weakclip(
         neck=Neck(sizes.channels + num_classes, sizes.channels),
         head=DecodeHead(sizes.channels, num_classes),
         background=len(background),
+        precision=precision,
     )
     for part in (model.pyramid, model.neck, model.head):
         part.to(memory_format=torch.channels_last)  # token maps come so; a quarter of the step's time on a CPU

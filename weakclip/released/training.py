@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from weakclip.adaptation import AdaptationSchedule, Tuning
 from weakclip.datasets.index import Record
+from weakclip.device import pinned
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
@@ -120,8 +121,8 @@ def image_batch_maker(
             for record in chosen
         ]
         return image_batch(
-            torch.from_numpy(np.stack([image for image, _ in views])).permute(0, 3, 1, 2),
-            torch.from_numpy(np.stack([labels for _, labels in views]).astype(np.int64)),
+            pinned(torch.from_numpy(np.stack([image for image, _ in views])).permute(0, 3, 1, 2)),
+            pinned(torch.from_numpy(np.stack([labels for _, labels in views]).astype(np.int64))),
             (size, size),
             model,
             chosen,
