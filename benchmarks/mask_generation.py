@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.command import run, scratch
@@ -21,7 +23,7 @@ from benchmarks.sides import Gate, Side
 from benchmarks.sizes import FULL, MINI, SIZES
 from weakclip.datasets.index import read_dataset
 from weakclip.images import read_photo
-from weakclip.inference import Fusion, Predict, fuse_probabilities, views_of, window_starts
+from weakclip.inference import Fusion, Predict, fuse_probabilities, logits_of_windows, views_of, window_starts
 from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.seeding import seed_torch
@@ -86,7 +88,19 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
         if kind == "batched":
             list(fuse_probabilities(predict, [photo], num_classes, fusion))
         else:
-            list(fuse_probabilities(predict, [photo], num_classes, fusion, pixels_together=1))
+            fuse_as_released(predict, photo, num_classes, fusion)
+
+
+@torch.inference_mode()
+def fuse_as_released(predict: Predict, photo: NDArray[np.uint8], num_classes: int, fusion: Fusion) -> Tensor:
+    """The mean over all views (K, H, W), one window after the other."""
+    total = torch.zeros(num_classes, *photo.shape[:2])
+    for view in views_of(photo, num_classes, fusion):
+        for top, bottom in window_starts(view.pixels.shape[0], fusion.window, fusion.stride):
+            for left, right in window_starts(view.pixels.shape[1], fusion.window, fusion.stride):
+                view.add_window(logits_of_windows(predict, [(view, top, bottom, left, right)])[0], top, bottom, left, right)
+        total += view.probabilities(photo.shape[:2])
+    return total / fusion.views
 
 
 def predict_window(network: Network) -> Predict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,13 +16,17 @@ from torch.nn import functional
 
 from weakclip.device import device
 from weakclip.images import Resize, resize_photo
+from weakclip.side_by_side import map_ahead, side_by_side
 
 Predict = Callable[[Tensor], Tensor]
 """(B, 3, h, w), 0..255 -> logits (B, K, h', w') of any size."""
 
-PIXELS_ON_CPU: Final = 2**19
+Window = tuple["ViewLogits", int, int, int, int]
+"""A view, and top, bottom, left and right of a window on it."""
+
+PIXELS_ON_CPU: Final = 2**18
 PIXELS_ON_GPU: Final = 2**23
-"""Of windows that go through the network together: 2 of 512 x 512, or 32. A CPU gains nothing by more, and its memory grows."""
+"""Of windows that go through the network together: 1 of 512 x 512, or 32. A CPU gains nothing by more, and its memory grows."""
 LOGITS_TOGETHER: Final = 2**25
 """Of views that are gathered together, 128 MB; a larger view is gathered alone."""
 BAND: Final = 2**22
@@ -111,22 +116,33 @@ def groups_of_views(views: Iterable[ViewLogits]) -> Iterator[list[ViewLogits]]:
 def gather_logits(
     predict: Predict, views: Sequence[ViewLogits], window: int, stride: int, pixels_together: int | None = None
 ) -> None:
-    """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view."""
+    """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view.
+
+    On a CPU a few batches go through it side by side.
+    """
     pixels_together = pixels_together or (PIXELS_ON_CPU if device().type == "cpu" else PIXELS_ON_GPU)
-    by_size: dict[tuple[int, int], list[tuple[ViewLogits, int, int, int, int]]] = defaultdict(list)
+    by_size: dict[tuple[int, int], list[Window]] = defaultdict(list)
     for view in views:
         for top, bottom in window_starts(view.pixels.shape[0], window, stride):
             for left, right in window_starts(view.pixels.shape[1], window, stride):
                 by_size[bottom - top, right - left].append((view, top, bottom, left, right))
+    batches = []
     for (height, width), windows in by_size.items():
         batch_size = max(1, pixels_together // (height * width))
-        for start in range(0, len(windows), batch_size):
-            batch = windows[start : start + batch_size]
-            pixels = np.stack([view.pixels[top:bottom, left:right] for view, top, bottom, left, right in batch])
-            logits = predict(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-            logits = functional.interpolate(logits.float(), size=(height, width), mode="bilinear", align_corners=False)
+        batches += [windows[start : start + batch_size] for start in range(0, len(windows), batch_size)]
+    with side_by_side() as together:
+        logits_of_batches = map_ahead(partial(logits_of_windows, predict), batches, threads=together, ahead=together)
+        for batch, logits in zip(batches, logits_of_batches, strict=True):
             for (view, *place), window_logits in zip(batch, logits, strict=True):
                 view.add_window(window_logits, *place)
+
+
+@torch.inference_mode()
+def logits_of_windows(predict: Predict, windows: Sequence[Window]) -> Tensor:
+    """(B, K, h, w) of windows of one size (h, w)."""
+    pixels = np.stack([view.pixels[top:bottom, left:right] for view, top, bottom, left, right in windows])
+    logits = predict(torch.from_numpy(pixels).permute(0, 3, 1, 2)).float()
+    return functional.interpolate(logits, size=pixels.shape[1:3], mode="bilinear", align_corners=False)
 
 
 def views_of(photo: NDArray[np.uint8], num_classes: int, fusion: Fusion) -> list[ViewLogits]:

@@ -50,7 +50,7 @@ def write_scores(
     tag_filter: bool,
     share_absent: bool,
     rows: Sequence[int] | None = None,
-    photos_at_once: int = 8,
+    photos_at_once: int = 16,
 ) -> None:
     """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there.
 
