@@ -65,8 +65,8 @@ class ByteTokens:
     """Whole numbers of -127..127 and, for each view and channel, a float32 that they are multiples of: half the size.
 
     The scale is the channel's largest magnitude in the view, over 127, so a value is off by at most half a scale: 0.4 % of that
-    magnitude. Channels differ by orders of magnitude in a CLIP, tokens of a view far less: those of the mini CLIP come back with a
-    relative error of 0.5 % (norm of the difference) and a cosine of at least 0.9999.
+    magnitude. Channels differ by orders of magnitude in a CLIP, tokens of a view far less: those of the mini CLIP come back
+    with a relative error of 0.5 % (norm of the difference) and a cosine of at least 0.9999.
     """
 
     name = "int8"
