@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from weakclip.cam.inference import TokenGrid, activation_maps
 from weakclip.clip.image_encoder import VisualProjection
 from weakclip.datasets.index import Record
 from weakclip.features.store import FeatureStore
+from weakclip.prefetch import Prefetcher
 from weakclip.runlog import StepLog
 from weakclip.sampling import batch_indices
 from weakclip.seeding import rng
@@ -78,27 +80,30 @@ def fit_classifier(
     def images(step: int) -> list[int]:
         return batch_indices(step, count=len(records), batch_size=training.batch_size, seed=seed, purpose="cam")
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def tokens(step: int) -> list[Tensor]:
         draw = rng(seed, "cam views", step)
-        chosen = images(step)
-        rows = [embeddings.store.whole_rows(records[index].image_id) for index in chosen]
-        tokens = [embeddings.tokens(int(draw.choice(row))).clone() for row in rows]
-        logits = classifier(torch.cat(tokens)).split([len(part) for part in tokens])
-        scores = torch.cat([tag_scores(part[None], classifier.num_foreground, BEST_TOKENS) for part in logits])
-        return {"tag_loss": tag_loss(scores, tags[chosen])}
+        rows = [embeddings.store.whole_rows(records[index].image_id) for index in images(step)]
+        return [embeddings.tokens(int(draw.choice(row))).clone() for row in rows]
 
-    train(
-        title="CAM classifier",
-        modules={"classifier": classifier},
-        optimizer=optimizer,
-        iterations=training.iterations,
-        losses_of_step=losses,
-        rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
-        names_of_step=lambda step: [records[index].image_id for index in images(step)],
-        folder=folder,
-        checkpoint_every=max(1, training.iterations // 4),
-        log=log,
-    )
+    def losses(step: int) -> dict[str, Tensor]:
+        batch = ahead(step)
+        logits = classifier(torch.cat(batch)).split([len(part) for part in batch])
+        scores = torch.cat([tag_scores(part[None], classifier.num_foreground, BEST_TOKENS) for part in logits])
+        return {"tag_loss": tag_loss(scores, tags[images(step)])}
+
+    with closing(Prefetcher(tokens, last=training.iterations - 1)) as ahead:
+        train(
+            title="CAM classifier",
+            modules={"classifier": classifier},
+            optimizer=optimizer,
+            iterations=training.iterations,
+            losses_of_step=losses,
+            rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
+            names_of_step=lambda step: [records[index].image_id for index in images(step)],
+            folder=folder,
+            checkpoint_every=max(1, training.iterations // 4),
+            log=log,
+        )
 
 
 @torch.inference_mode()

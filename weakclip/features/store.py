@@ -31,7 +31,7 @@ class FeatureStore:
         self.blocks: tuple[int, ...] = tuple(self.attributes["blocks"])
         self.patch: int = self.attributes["patch"]
         self.width: int = self.attributes["width"]
-        dtype = self.attributes.get("dtype")
+        dtype = str(self.attributes.get("dtype"))
         if dtype not in FORMATS:
             raise WeakClipError(f"{folder} holds tokens as {dtype}, this version reads {' and '.join(FORMATS)}", REMEDY)
         self._format = FORMATS[dtype]
