@@ -15,6 +15,7 @@ from weakclip.device import device
 from weakclip.features.cache import cache_features
 from weakclip.features.plan import ViewRecipe
 from weakclip.progress import duration, say, size
+from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
 from weakclip.workers import workers
@@ -65,6 +66,7 @@ def main(
         shard_bytes=round(p.features.shard_gigabytes * 1e9),
         workers=workers(),
     )
+    leave_to_main()
     seconds = time.monotonic() - start
     figures = {"images": stored.images, "total_views": stored.views, "gigabytes": stored.n_bytes / 1e9}
     write_metrics(slot.folder / "metrics.json", {"features": figures})

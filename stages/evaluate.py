@@ -29,6 +29,7 @@ from weakclip.evaluation import (
 from weakclip.gallery import Choice, Ranking, gallery_images, thumbnail_side, write_panels
 from weakclip.params import load
 from weakclip.progress import say
+from weakclip.ranks import leave_to_main
 from weakclip.report import GalleryRow, Report, StageFigures, conditions, deltas, write_report
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics, write_rows
@@ -60,6 +61,7 @@ def main(
         predict = partial(predict_sharpened, predict, kernel=CrfKernel(**p.crf.model_dump()))
     predictions = slot.folder / "predictions"
     confidence = predict_masks(index.val, predict, predictions, slot.folder / "predictions.jsonl")
+    leave_to_main()
 
     masks = {"seed": seeds, "pseudo": pseudo, "refined": refined, "val": predictions}
     confusions, image_iou = measure(index, masks)

@@ -20,6 +20,7 @@ from weakclip.masks import write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
+from weakclip.ranks import world
 from weakclip.scores import ScoreStore, ScoreWriter
 
 
@@ -51,7 +52,7 @@ def write_scores(
     rows: Sequence[int] | None = None,
     photos_at_once: int = 8,
 ) -> None:
-    """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there.
+    """Writes the scores of all images into ``folder``, photos decoded ahead; goes on with what is there. Ranks share them.
 
     ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
     where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
@@ -66,7 +67,7 @@ def write_scores(
         return [read_photo(record.photo) for record in chunks[number]]
 
     with (
-        Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar,
+        Bar(total=len(writer.own), title="masks", done=len(writer.own) - len(todo)) as bar,
         closing(Prefetcher(read_chunk, last=len(chunks) - 1)) as decoded,
     ):
         for number, chunk in enumerate(chunks):
@@ -83,9 +84,9 @@ def write_scores(
 
 
 def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) -> None:
-    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``."""
+    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``; ranks share the images."""
     folder.mkdir(parents=True, exist_ok=True)
     store = ScoreStore(scores)
-    for record in records:
+    for record in world().share(records):
         classes, probabilities = store.read(record.image_id)
         write_mask(folder / f"{record.image_id}.png", classes[probabilities.argmax(axis=0)].astype("uint8"))

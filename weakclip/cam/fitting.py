@@ -14,6 +14,7 @@ from weakclip.cam.inference import TokenGrid, activation_maps
 from weakclip.clip.image_encoder import VisualProjection
 from weakclip.datasets.index import Record
 from weakclip.features.store import FeatureStore
+from weakclip.ranks import world
 from weakclip.runlog import StepLog
 from weakclip.sampling import batch_indices
 from weakclip.seeding import rng
@@ -71,7 +72,11 @@ def fit_classifier(
     folder: Path,
     log: StepLog,
 ) -> None:
-    """Trains the classifier on image-level tags; each step takes one stored view of each image of its batch."""
+    """Trains the classifier on image-level tags; each step takes one stored view of each image of its batch.
+
+    Ranks take parts of it.
+    """
+    part = world().part(training.batch_size, "cam.batch_size")
     tags = tag_matrix(records, classifier.num_foreground)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=training.lr, weight_decay=training.weight_decay)
 
@@ -81,11 +86,11 @@ def fit_classifier(
     def losses(step: int) -> dict[str, Tensor]:
         draw = rng(seed, "cam views", step)
         chosen = images(step)
-        rows = [embeddings.store.whole_rows(records[index].image_id) for index in chosen]
-        tokens = [embeddings.tokens(int(draw.choice(row))).clone() for row in rows]
+        rows = [int(draw.choice(embeddings.store.whole_rows(records[index].image_id))) for index in chosen]
+        tokens = [embeddings.tokens(row).clone() for row in rows[part]]
         logits = classifier(torch.cat(tokens)).split([len(part) for part in tokens])
         scores = torch.cat([tag_scores(part[None], classifier.num_foreground, BEST_TOKENS) for part in logits])
-        return {"tag_loss": tag_loss(scores, tags[chosen])}
+        return {"tag_loss": tag_loss(scores, tags[chosen[part]])}
 
     train(
         title="CAM classifier",
@@ -94,7 +99,7 @@ def fit_classifier(
         iterations=training.iterations,
         losses_of_step=losses,
         rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
-        names_of_step=lambda step: [records[index].image_id for index in images(step)],
+        names_of_step=lambda step: [records[index].image_id for index in images(step)[part]],
         folder=folder,
         checkpoint_every=max(1, training.iterations // 4),
         log=log,

@@ -27,6 +27,7 @@ from weakclip.features.views import View, render_photo
 from weakclip.features.writer import ShardWriter
 from weakclip.images import read_photo
 from weakclip.progress import Bar, size
+from weakclip.ranks import node, share_of_node, world
 
 LIBRARIES: Final = ("h5py", "pillow")  # the encoder names its own
 WRITES_BEHIND: Final = 2  # encoded batches that may wait to be written
@@ -74,8 +75,9 @@ def cache_features(
     """Encode the views of the images, in their order, into shards and an index in folder; goes on with what is there.
 
     Every byte follows from the records, the photos, the encoder, the recipe, shard_bytes and batch_size; workers is the number
-    of threads that decode photos. Raises WeakClipError if the disk is too small, a photo cannot be read, or a feature is not
-    a float16 number.
+    of threads that decode photos. Machines share the shards, the ranks of a machine the batches of a shard: two machines never
+    write to one file, which not every network file system would stand. Raises WeakClipError if the disk is too small, a photo
+    cannot be read, or a feature is not a float16 number.
     """
     if not records:
         raise WeakClipError("the dataset has no training images", "add photos with tags, then `dvc repro`")
@@ -93,15 +95,20 @@ def cache_features(
         n_bytes=tokens * token_bytes,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _check_room(folder, total, recipe, len(encoder.blocks))
+    if world().main:
+        _check_room(folder, total, recipe, len(encoder.blocks))
+    world().barrier()  # nothing takes room before the check
     attributes = _attributes(encoder, recipe)
-    paths = [folder / shard_name(number) for number in range(len(shards))]
-    done = sum(len(shard.records) * per_image for shard, path in zip(shards, paths, strict=True) if path.exists())
-    with Bar(total=total.views, title="encode", unit="views", done=done) as bar:
-        for shard, path in zip(shards, paths, strict=True):
-            _fill(shard, path, encoder, attributes, batch_size=batch_size, workers=workers, bar=None if path.exists() else bar)
     rows = [len(shard.records) * per_image for shard in shards]
-    write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
+    mine = share_of_node([(shard, folder / shard_name(number)) for number, shard in enumerate(shards)])
+    views = sum(len(shard.records) * per_image for shard, _ in mine)
+    done = sum(len(shard.records) * per_image for shard, path in mine if path.exists())
+    with Bar(total=views // node().count, title="encode", unit="views", done=done // node().count) as bar:
+        for shard, path in mine:
+            _fill(shard, path, encoder, attributes, batch_size=batch_size, workers=workers, bar=None if path.exists() else bar)
+    world().barrier()
+    if world().main:
+        write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
     return total
 
 
@@ -146,14 +153,16 @@ def _fill(
     bar: Bar | None,
 ) -> None:
     columns = tuple(Column(name=column_name(block), shape=(encoder.width,), dtype="<f2") for block in encoder.blocks)
-    writer = ShardWriter(path, ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes))
+    layout = ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes)
+    writer = ShardWriter(path, layout, ranks=node())
     with ThreadPoolExecutor(1) as thread:
         writes: deque[Future[None]] = deque()
         try:
             missing = {*writer.missing}
+            mine = node().share(tuple(shard.batches(batch_size)))
+            batches = [batch for batch in mine if missing.intersection(batch)]
             if bar is not None:
-                bar.advance(len(shard.rows) - len(missing))
-            batches = [batch for batch in shard.batches(batch_size) if missing.intersection(batch)]
+                bar.advance(sum(len(batch) for batch in mine) - sum(len(missing.intersection(batch)) for batch in mine))
             for batch, pixels in _rendered_batches(shard, batches, ahead=batch_size, workers=workers):
                 tokens = _encode(encoder, pixels, [shard.rows[row][0].image_id for row in batch])
                 while len(writes) >= WRITES_BEHIND:
