@@ -50,7 +50,7 @@ def launch(launcher: str) -> int:
         except (OSError, ValueError) as error:
             raise WeakClipError(f"{VARIABLE}={launcher} cannot be run: {error}", f"correct it, or unset {VARIABLE}") from error
         status = _accompany(process, report)
-        if report.exists():
+        if status and report.exists():
             sys.stdout.flush()
             sys.stderr.write(report.read_text(encoding="utf-8"))
     return status if status >= 0 else 128 - status

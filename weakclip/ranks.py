@@ -153,7 +153,7 @@ def first_to_fail() -> bool:
     if _store is None:
         return True
     try:
-        return _store.add("failed", 1) == 1
+        return _store.add(f"failed {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except RuntimeError:  # the launcher, which keeps the count, is gone
         return True
 

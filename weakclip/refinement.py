@@ -97,17 +97,19 @@ def refine_all(
     does not grow with the number of images. A worker process that is killed raises WeakClipError with the images that were
     being refined.
     """
-    working = folder / f"working-{world().rank}"
-    shutil.rmtree(working, ignore_errors=True)
-    for name in (*KINDS, working.name):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    working = folder / "working"
+    with world().main_first():
+        if world().main:
+            shutil.rmtree(working, ignore_errors=True)
+        for name in (*KINDS, working.name):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "statistics.jsonl")
     own = world().share(records)
     left = [record for record in own if record.image_id not in journal.rows]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
     pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_refine_records)(task, scores, folder, working, refinement) for task in tasks)
+    results = pool(joblib.delayed(_refine_records)(task, scores, folder, refinement) for task in tasks)
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
@@ -120,8 +122,9 @@ def refine_all(
                 f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}",
                 "run the stage again, it keeps the finished images; `WEAKCLIP_WORKERS=1` needs the least memory",
             ) from error
-    shutil.rmtree(working)
     world().barrier()
+    if world().main:
+        shutil.rmtree(working)
     finished = Journal(folder / "statistics.jsonl").rows
     rows = [finished[record.image_id] for record in records]
     return RefinementStatistics(
@@ -133,17 +136,15 @@ def refine_all(
 
 
 def _refine_records(
-    records: Sequence[Record], scores: Path, folder: Path, working: Path, refinement: Refinement
+    records: Sequence[Record], scores: Path, folder: Path, refinement: Refinement
 ) -> dict[str, RefinementStatistics]:
     # Opened for each task, so that a process never holds more than a few mapped shards.
     store = ScoreStore(scores)
-    return {record.image_id: _refine_record(record, store, folder, working, refinement) for record in records}
+    return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
 
 
-def _refine_record(
-    record: Record, store: ScoreStore, folder: Path, working: Path, refinement: Refinement
-) -> RefinementStatistics:
-    working = working / record.image_id  # what is left of it names the image if this process is killed
+def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
+    working = folder / "working" / record.image_id  # what is left of it names the image if this process is killed
     working.mkdir()
     classes, probabilities = store.read(record.image_id)
     try:
