@@ -1,19 +1,24 @@
 """How a stage's command runs: its options, its errors, a termination by the scheduler."""
 
 import errno
+import functools
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
+from stages import _launch
 from weakclip.errors import WeakClipError
+from weakclip.ranks import first_to_fail, joined, launched
 
 TERMINATED = 128 + signal.SIGTERM  # 143, as a shell reports it
+GRACE = 10.0  # seconds in which a rank that has nothing to say waits for torchrun to end it
 _TALKATIVE = ("open_clip", "timm", "huggingface_hub", "httpx", "dvclive", "PIL")
 
 # Bars and notices of a weight download; read by the library when it is imported.
@@ -24,9 +29,25 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 def run(main: Callable[..., None]) -> NoReturn:
     """Run a function as a Typer command with this process's arguments, then leave with its exit code.
 
-    A WeakClipError is printed as two lines, `error:` and `hint:`, and the code is 1. SIGTERM unwinds the stack, so that files
-    are closed and worker processes end, and the code is 143. Other exceptions keep their traceback.
+    Where WEAKCLIP_LAUNCH names a launcher, the command is handed on to it (`stages._launch`); under torchrun it runs on all
+    ranks (`weakclip.ranks`). A WeakClipError is printed as two lines, `error:` and `hint:`, and the code is 1. SIGTERM unwinds
+    the stack, so that files are closed and worker processes end, and the code is 143. Other exceptions keep their traceback.
     """
+
+    @functools.wraps(main)
+    def command(*arguments: object, **options: object) -> None:
+        if launcher := _launch.wanted():
+            raise SystemExit(_launch.launch(launcher))
+        if launched():
+            _launch.end_with_parent()
+        with joined():
+            main(*arguments, **options)
+
+    run_here(command)
+
+
+def run_here(main: Callable[..., None]) -> NoReturn:
+    """Do what `run` does in this process alone, whatever the launcher."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(main)
     run_app(app)
@@ -40,10 +61,12 @@ def run_app(app: typer.Typer) -> NoReturn:
         app()
     except WeakClipError as error:
         _fail(error.problem, error.hint)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail(f"the disk is full: {error}", "free some space and run the same command again: it goes on where it stood")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _fail(f"the disk is full: {error}", "free some space and run the same command again: it goes on where it stood")
+        if not first_to_fail():
+            _wait_for_the_end()
+        raise
     raise SystemExit(0)
 
 
@@ -56,9 +79,19 @@ def quiet_libraries() -> None:
 
 
 def _fail(problem: str, hint: str) -> NoReturn:
+    if not first_to_fail():
+        _wait_for_the_end()
     sys.stdout.flush()
-    print(f"error: {problem}\nhint: {hint}", file=sys.stderr)
+    text = f"error: {problem}\nhint: {hint}\n"
+    if not _launch.report(text):
+        print(text, end="", file=sys.stderr)
     raise SystemExit(1) from None
+
+
+def _wait_for_the_end() -> NoReturn:
+    """Leave the last word to the rank that failed first, and to torchrun, which ends the others then."""
+    time.sleep(GRACE)
+    raise SystemExit(1)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -18,6 +18,7 @@ from weakclip.features.plan import ViewRecipe
 from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
 from weakclip.progress import duration, say, size
+from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
 from weakclip.workers import workers
@@ -72,6 +73,7 @@ def main(
         workers=workers(),
         token_format=token_format,
     )
+    leave_to_main()
     seconds = time.monotonic() - start
     figures = {"images": stored.images, "total_views": stored.views, "gigabytes": stored.n_bytes / 1e9}
     write_metrics(slot.folder / "metrics.json", {"features": figures})

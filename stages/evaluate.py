@@ -28,6 +28,7 @@ from weakclip.evaluation import (
 from weakclip.gallery import Choice, Ranking, gallery_images, thumbnail_side, write_panels
 from weakclip.params import load
 from weakclip.progress import say
+from weakclip.ranks import leave_to_main
 from weakclip.report import GalleryRow, Report, StageFigures, conditions, deltas, write_report
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics, write_rows
@@ -58,6 +59,7 @@ def main(
     kernel = CrfKernel(**p.crf.model_dump()) if p.crf.iterations > 0 else None
     predictions = slot.folder / "predictions"
     confidence = predict_masks(index.val, predict, predictions, slot.folder / "predictions.jsonl", kernel)
+    leave_to_main()
 
     masks = {"seed": seeds, "pseudo": pseudo, "refined": refined, "val": predictions}
     confusions, image_iou = measure(index, masks)

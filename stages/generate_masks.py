@@ -17,6 +17,7 @@ from weakclip.network.trained import load_weakclip
 from weakclip.params import load
 from weakclip.progress import say
 from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
+from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
 from weakclip.workers import workers
@@ -65,6 +66,7 @@ def main(
         rows=rows,
     )
     write_pseudo_masks(index.training, slot.folder / "scores", slot.folder / "pseudo")
+    leave_to_main()
     quality = mask_quality(index.training, slot.folder / "pseudo", index.classes.num_classes, workers())
     recall = tag_recall(index.training, slot.folder / "pseudo")
     write_metrics(metrics, {"pseudo": {**quality, "tag_recall": recall, "scales": p.scales, "flip": p.flip, "crf": False}})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from stages._cli import run
+from stages._cli import run_here
 from weakclip.datasets.coco14 import read_coco14
 from weakclip.datasets.folder import read_folder
 from weakclip.datasets.index import Collection, Dataset, write_dataset
@@ -79,4 +79,4 @@ def count_tags(dataset: Dataset) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_here(main)

@@ -14,6 +14,7 @@ from weakclip.datasets.index import read_dataset
 from weakclip.evaluation import mask_quality, percent, tag_recall
 from weakclip.params import load
 from weakclip.progress import say
+from weakclip.ranks import leave_to_main
 from weakclip.refinement import Refinement, refine_all
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
@@ -50,6 +51,7 @@ def main(
         ),
     )
     total = refine_all(index.training, scores, slot.folder, refinement, workers())
+    leave_to_main()
     quality = mask_quality(index.training, slot.folder / "refined", index.classes.num_classes, workers())
     figures = {
         **quality,

@@ -28,6 +28,7 @@ from weakclip.features.store import FeatureStore
 from weakclip.masks import write_mask
 from weakclip.params import Params, load
 from weakclip.progress import say, track
+from weakclip.ranks import leave_to_main, world
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
 from weakclip.scores import ScoreWriter
@@ -75,17 +76,22 @@ def main(
 
 
 def import_seeds(p: Params, index: Dataset, cam: Path) -> None:
-    """Seeds of another method, at photo size."""
+    """Seeds of another method, at photo size. Ranks share them; only the main one returns."""
     folder = Path(p.cam.import_folder)
     check_folder(folder, index.training)
-    for record in track(index.training, total=len(index.training), title="importing seeds"):
+    records = world().share(index.training)
+    for record in track(records, total=len(records), title="importing seeds"):
         for name, margin in (("labels", 0.0), ("seeds", p.cam.unsure_margin)):
             seed = imported_seed(record, folder, index.classes.num_classes, p.cam.background_threshold, margin)
             write_mask(cam / name / f"{record.image_id}.png", seed)
+    leave_to_main()
 
 
 def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> float:
-    """Trains the classifier, writes weights, maps and seeds into the folder; returns the tag mAP in percent."""
+    """Trains the classifier, writes weights, maps and seeds into the folder; returns the tag mAP in percent.
+
+    Ranks do it together; only the main one returns.
+    """
     clip = load_same_clip(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], "data/features"
     )
@@ -100,13 +106,12 @@ def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> fl
     log = StepLog(folder / "plots")
     fit_classifier(classifier, embeddings, index.training, settings, seed=p.seed, folder=folder, log=log)
     log.close()
-    card = {"kind": "cam classifier", "classes": list(index.classes.names), "model": clip.model, "encoder": clip.weights_hash}
-    save_weights(folder / "cam", "classifier", classifier.state_dict(), card)
     writer = ScoreWriter(
         folder / "cam" / "cams", [record.image_id for record in index.training], {"kind": "class activation maps"}
     )
     todo = set(writer.missing)
-    for record, maps in track(all_maps(classifier, embeddings, index.training), total=len(index.training), title="maps"):
+    records = [record for record in index.training if record.image_id in writer.own]
+    for record, maps in track(all_maps(classifier, embeddings, records), total=len(records), title="maps"):
         if record.image_id in todo:
             writer.write(record.image_id, record.tags, maps.numpy())
         full = resize_maps(maps.numpy(), record.height, record.width)
@@ -114,6 +119,9 @@ def classify(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> fl
             seed = make_seed(full, record.tags, p.cam.background_threshold, margin)
             write_mask(folder / "cam" / name / f"{record.image_id}.png", seed)
     writer.finish()
+    leave_to_main()
+    card = {"kind": "cam classifier", "classes": list(index.classes.names), "model": clip.model, "encoder": clip.weights_hash}
+    save_weights(folder / "cam", "classifier", classifier.state_dict(), card)
     return round(100 * tag_precision(classifier, embeddings, index.training), 2)
 
 

@@ -28,6 +28,7 @@ from weakclip.objective import Objective
 from weakclip.params import Params, load
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import say
+from weakclip.ranks import leave_to_main, world
 from weakclip.released.training import RELEASED_TUNING, image_batch_maker, released_objective
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
@@ -93,6 +94,7 @@ def main(
     with closing(Prefetcher(make, last=p.weakclip.iterations - 1, threads=threads)) as batches:
         adapt(model, batches, aim, schedule(p), validation, seed=p.seed, folder=slot.folder, log=log, tuning=tuning)
     log.close()
+    leave_to_main()
     save_weakclip(
         slot.folder / "weakclip",
         model,
@@ -136,6 +138,7 @@ def training(
 ) -> tuple[Callable[[int], Batch], Objective, Tuning]:
     """Batches, losses and rates of the variant."""
     w = p.weakclip
+    part = world().part(w.batch_size, "weakclip.batch_size")
     if w.variant == "published":
         augmentation = TrainingAugmentation(
             base_size=p.masks.base_size,
@@ -144,7 +147,7 @@ def training(
             fill=network.encoder.mean.flatten().tolist(),
         )
         make = image_batch_maker(
-            records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size
+            records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size, part=part
         )
         return make, released_objective(objective(p), (w.loss_size, w.loss_size)), RELEASED_TUNING
     views: CachedViews | OnlineViews = CachedViews(store)
@@ -164,6 +167,7 @@ def training(
         size=w.loss_size,
         patch=network.encoder.patch,
         crop=w.token_crop,
+        part=part,
     )
     return make, objective(p), Tuning()
 

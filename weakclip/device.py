@@ -8,18 +8,23 @@ import torch
 from torch import Tensor
 
 from weakclip.errors import WeakClipError
+from weakclip.ranks import launched
 
 
 def device() -> torch.device:
-    """``WEAKCLIP_DEVICE`` if set, else CUDA where there is one, else the CPU."""
-    name = os.environ.get("WEAKCLIP_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    """``WEAKCLIP_DEVICE`` if set, else CUDA where there is one (each of torchrun's processes has its own), else the CPU."""
+    cuda = f"cuda:{os.environ['LOCAL_RANK']}" if launched() else "cuda"
+    name = os.environ.get("WEAKCLIP_DEVICE") or (cuda if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(name)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise WeakClipError(
-            f"WEAKCLIP_DEVICE={name} cannot be used: {str(error).splitlines()[0]}", "set it to cpu, cuda or cuda:N, or unset it"
+            f"WEAKCLIP_DEVICE={name} cannot be used: {str(error).splitlines()[0]}",
+            "set it to cpu, cuda or cuda:N, or unset it; start no more processes on a machine than it has GPUs",
         ) from error
+    if chosen.type == "cuda" and chosen.index is not None:
+        torch.cuda.set_device(chosen)  # for what is made without naming a device, such as pinned memory
     return chosen
 
 

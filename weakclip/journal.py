@@ -4,20 +4,24 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from weakclip.ranks import world
+
 
 class Journal:
     """Rows by image id, one JSON line each, appended as images are finished; ``rows`` holds those of earlier runs too.
 
-    A line that a killed run left unfinished is dropped.
+    A line that a killed run left unfinished is dropped. Each rank writes a file of its own beside ``path``, and reads them all.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        whole, _, torn = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
-        if torn:
-            with path.open("rb+") as file:
-                file.truncate(len(whole) + 1 if whole else 0)
-        self.rows: dict[str, dict[str, float]] = dict(json.loads(line) for line in whole.splitlines())
+        self._path = path if world().main else path.with_stem(f"{path.stem}-rank{world().rank}")
+        self.rows: dict[str, dict[str, float]] = {}
+        for file in {path, self._path, *path.parent.glob(f"{path.stem}-rank*{path.suffix}")}:
+            whole, _, torn = file.read_bytes().rpartition(b"\n") if file.exists() else (b"", b"", b"")
+            if torn and file == self._path:
+                with file.open("rb+") as own:
+                    own.truncate(len(whole) + 1 if whole else 0)
+            self.rows |= dict(json.loads(line) for line in whole.splitlines())
 
     def append(self, image_id: str, row: Mapping[str, float]) -> None:
         """Record that an image is finished; figures come back from the file exactly as they were given."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from weakclip.masks import IGNORE
+from weakclip.whole_batch import mean_count
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -48,8 +49,8 @@ def boundary_loss(probabilities: Tensor, target: Tensor) -> Tensor:
 def score_map_loss(scores: Tensor, seed: Tensor, temperature: float, count_unsure: bool = False) -> Tensor:
     """Cross entropy of the score map (B, K, h, w) of cosines on the seed (B, H, W) int64, unsure pixels left out.
 
-    ``count_unsure``: unsure pixels add nothing to the sum, and yet count in the mean.
+    ``count_unsure``: unsure pixels add nothing to the sum, and yet count in the mean, which is over the whole batch.
     """
     logits = functional.interpolate(scores / temperature, size=seed.shape[1:], mode="bilinear", align_corners=False)
-    counted = seed.numel() if count_unsure else (seed != IGNORE).sum().clamp_min(1)
+    counted = seed.numel() if count_unsure else mean_count(seed != IGNORE)
     return functional.cross_entropy(logits, seed, ignore_index=IGNORE, reduction="sum") / counted

@@ -8,6 +8,8 @@ from typing import ClassVar, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from weakclip.ranks import world
+
 T = TypeVar("T")
 
 QUIET_SECONDS = 2.0  # off a terminal, work shorter than this prints nothing
@@ -15,7 +17,9 @@ _console = Console(highlight=False, markup=False)
 
 
 def say(text: str) -> None:
-    """Print one plain line, above the bar if there is one."""
+    """Print one plain line, above the bar if there is one; of several ranks, the main one does."""
+    if not world().main:
+        return
     if _console.is_terminal:
         _console.print(text, soft_wrap=True)
     else:
@@ -48,7 +52,7 @@ class Bar:
     """Progress of a loop, shown from `__enter__` to `__exit__`; a bar opened inside another one shows nothing.
 
     total is the number of steps of the whole work and done how many of them an earlier, interrupted run has made: they count
-    for the share, not for the rate.
+    for the share, not for the rate. Where ranks share the work it is that of this process, and the main one shows its own.
     """
 
     _shown: ClassVar["Bar | None"] = None
@@ -64,7 +68,7 @@ class Bar:
 
     def __enter__(self) -> Self:
         self._start = time.monotonic()
-        if Bar._shown is None:
+        if Bar._shown is None and world().main:
             Bar._shown = self
             if _console.is_terminal:
                 self._open()
@@ -72,7 +76,7 @@ class Bar:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count n more steps; note is what to show beside them, such as the losses."""
-        self._done += n
+        self._done = min(self._done + n, self._total)
         if self._progress is not None:
             self._progress.update(self._task, completed=self._done, description=self._line(note))
         elif Bar._shown is self:

@@ -20,6 +20,7 @@ from weakclip.masks import write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
+from weakclip.ranks import world
 from weakclip.scores import ScoreStore, ScoreWriter
 from weakclip.write_behind import WriteBehind
 
@@ -52,7 +53,8 @@ def write_scores(
     rows: Sequence[int] | None = None,
     photos_at_once: int = 16,
 ) -> None:
-    """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there.
+    """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there. Ranks
+    share the images.
 
     ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
     where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
@@ -74,7 +76,7 @@ def write_scores(
             writer.write(record.image_id, *limit_to_winners(probabilities))
 
     with (
-        Bar(total=len(records), title="masks", done=len(records) - len(todo)) as bar,
+        Bar(total=len(writer.own), title="masks", done=len(writer.own) - len(todo)) as bar,
         closing(Prefetcher(read_chunk, last=len(chunks) - 1)) as decoded,
         WriteBehind() as behind,
     ):
@@ -88,9 +90,9 @@ def write_scores(
 
 
 def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) -> None:
-    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``."""
+    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``; ranks share the images."""
     folder.mkdir(parents=True, exist_ok=True)
     store = ScoreStore(scores)
-    for record in records:
+    for record in world().share(records):
         classes, probabilities = store.read(record.image_id)
         write_mask(folder / f"{record.image_id}.png", classes[probabilities.argmax(axis=0)].astype("uint8"))

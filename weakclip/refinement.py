@@ -20,6 +20,7 @@ from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import IGNORE, write_mask
 from weakclip.progress import Bar
+from weakclip.ranks import world
 from weakclip.scores import ScoreStore
 
 KINDS = ("refined", "gated")
@@ -92,20 +93,24 @@ def refine_all(
     """Refine every record's photo into ``folder/refined/<image_id>.png`` and ``folder/gated/<image_id>.png``.
 
     ``scores`` is the folder of a `ScoreStore`. Images that an earlier, interrupted call finished are not done again; the
-    same files and statistics come out for any number of ``workers`` processes. Memory does not grow with the number of
-    images. A worker process that is killed raises WeakClipError with the images that were being refined.
+    same files and statistics come out for any number of ``workers`` processes, and of ranks, which share the images. Memory
+    does not grow with the number of images. A worker process that is killed raises WeakClipError with the images that were
+    being refined.
     """
     working = folder / "working"
-    shutil.rmtree(working, ignore_errors=True)
-    for name in (*KINDS, working.name):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    with world().main_first():
+        if world().main:
+            shutil.rmtree(working, ignore_errors=True)
+        for name in (*KINDS, working.name):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "statistics.jsonl")
-    left = [record for record in records if record.image_id not in journal.rows]
+    own = world().share(records)
+    left = [record for record in own if record.image_id not in journal.rows]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
     pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
     results = pool(joblib.delayed(_refine_records)(task, scores, folder, refinement) for task in tasks)
-    with Bar(total=len(records), title="refining", done=len(records) - len(left)) as bar:
+    with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
                 for image_id, statistics in finished.items():
@@ -117,8 +122,11 @@ def refine_all(
                 f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}",
                 "run the stage again, it keeps the finished images; `WEAKCLIP_WORKERS=1` needs the least memory",
             ) from error
-    shutil.rmtree(working)
-    rows = [journal.rows[record.image_id] for record in records]
+    world().barrier()
+    if world().main:
+        shutil.rmtree(working)
+    finished = Journal(folder / "statistics.jsonl").rows
+    rows = [finished[record.image_id] for record in records]
     return RefinementStatistics(
         pixels=sum(int(row["pixels"]) for row in rows),
         changed=sum(int(row["changed"]) for row in rows),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from weakclip.errors import WeakClipError
+from weakclip.ranks import world
 
 LARGE = 256 * 1024 * 1024  # bytes; a larger input is known by its size and its two ends
 END = 4 * 1024 * 1024
@@ -69,8 +70,18 @@ class ResumeSlot:
 
     @classmethod
     def open(cls, stage: str, fingerprint: str, root: Path = Path(".resume")) -> Self:
-        """Make the slot or find it again, and remove the stage's other slots, except the newest that were closed with keep."""
-        home = root / stage
+        """Make the slot or find it again, and remove the stage's other slots, except the newest that were closed with keep.
+
+        Ranks open it together. Raises WeakClipError if their fingerprints differ.
+        """
+        if len({*world().gathered(fingerprint)}) > 1:
+            problem = f"the processes of {stage} see different inputs, code or parameters"
+            raise WeakClipError(problem, "start all of them in one folder, on a file system that their machines share")
+        with world().main_first():
+            return cls._open(root / stage, fingerprint)
+
+    @classmethod
+    def _open(cls, home: Path, fingerprint: str) -> Self:
         folder = home / fingerprint
         folder.mkdir(parents=True, exist_ok=True)
         others = [path for path in home.iterdir() if path != folder]

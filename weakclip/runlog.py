@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from weakclip.ranks import world
+
 DIGITS = 4  # after the point, in metrics and tables
 SIGNIFICANT = 6  # figures of a value in a curve
 
@@ -29,7 +31,7 @@ class StepLog:
     The folder is called `plots`, which is where DVCLive and its readers expect curves; made in a resume slot, it is published
     as `data/results/<stage>/plots`. Each value is on the disk when `log` returns. Rows that are there already are kept: an
     interrupted training calls `resume` with the step that its checkpoint stands at and logs on, and the curves end up as if
-    nothing had happened.
+    nothing had happened. Of several ranks, the main one writes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,12 +51,17 @@ class StepLog:
         if folder.name != "plots":
             raise ValueError(f"expected a folder called plots, got {folder}")
         self._tables = folder / "metrics"
+        self._logged = False
+        if not world().main:
+            self._live = None
+            return
         # DVCLive clears what it finds unless it is told to resume.
         self._live = Curves(dir=str(folder.parent), resume=True, report=None, save_dvc_exp=False, dvcyaml=False)
-        self._logged = False
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a row for the step to the table of each name."""
+        if self._live is None:
+            return
         if not self._logged:
             self._cut(step)
             self._logged = True
@@ -64,12 +71,15 @@ class StepLog:
 
     def resume(self, step: int) -> None:
         """Drop the rows after the step; a row of that very step is replaced when it is logged again."""
+        if self._live is None:
+            return
         self._cut(step + 1)
         self._logged = False
 
     def close(self) -> None:
         """Finish the curves; nothing can be logged after it."""
-        self._live.end()  # type: ignore[no-untyped-call]
+        if self._live is not None:
+            self._live.end()  # type: ignore[no-untyped-call]
 
     def _cut(self, step: int) -> None:
         for table in sorted(self._tables.rglob("*.tsv")):

@@ -12,6 +12,7 @@ from weakclip.errors import WeakClipError
 from weakclip.features.index import ShardFolder, shard_name, write_index
 from weakclip.features.shards import Column, ShardLayout, ShardReader
 from weakclip.features.writer import ShardWriter
+from weakclip.ranks import world
 
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
 COLUMN: Final = "probabilities"
@@ -24,7 +25,8 @@ class ScoreWriter:
     """Writes the scores of images, given in any order, into shards of consecutive images and an index.
 
     A shard is written when the last of its images arrives (until then they wait in memory), so a killed run loses at most what
-    was waiting; a later writer of the same folder, images and attributes goes on with the shards that are there.
+    was waiting; a later writer of the same folder, images and attributes goes on with the shards that are there. Ranks make a
+    writer each and share the shards.
     """
 
     def __init__(
@@ -37,7 +39,8 @@ class ScoreWriter:
         self._shards = [self._image_ids[first : first + images_per_shard] for first in firsts]
         self._shard_of = {image_id: number for number, group in enumerate(self._shards) for image_id in group}
         folder.mkdir(parents=True, exist_ok=True)
-        self._done = {number for number in range(len(self._shards)) if self._is_intact(number)}
+        self._own = world().share(range(len(self._shards)))
+        self._done = {number for number in self._own if self._is_intact(number)}
         self._waiting: dict[int, dict[str, tuple[Classes, Probabilities]]] = {}
 
     @property
@@ -45,11 +48,16 @@ class ScoreWriter:
         """The images whose scores are still to be given, in their order: all of a shard that is not complete."""
         return tuple(
             image_id
-            for number, group in enumerate(self._shards)
+            for number in self._own
             if number not in self._done
-            for image_id in group
+            for image_id in self._shards[number]
             if image_id not in self._waiting.get(number, {})
         )
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The images of this rank, complete or not."""
+        return frozenset(image_id for number in self._own for image_id in self._shards[number])
 
     def write(self, image_id: str, classes: Sequence[int] | NDArray[Any], probabilities: NDArray[Any]) -> None:
         """Take an image's scores: class indices (n,), 0 for the background, and their probabilities (n, H, W), 0..1."""
@@ -66,11 +74,14 @@ class ScoreWriter:
             self._done.add(number)
 
     def finish(self) -> None:
-        """Write the index. All images must have been given."""
+        """Write the index. All images must have been given, by all ranks to theirs."""
         if self.missing:
             raise ValueError(f"expected the scores of all images, {len(self.missing)} are missing")
-        rows = {image_id: row for row, image_id in enumerate(self._image_ids)}
-        write_index(self._folder, self._attributes, [len(group) for group in self._shards], rows)
+        world().barrier()
+        if world().main:
+            rows = {image_id: row for row, image_id in enumerate(self._image_ids)}
+            write_index(self._folder, self._attributes, [len(group) for group in self._shards], rows)
+        world().barrier()
 
     def _write_shard(self, number: int, scores: Mapping[str, tuple[Classes, Probabilities]]) -> None:
         group = self._shards[number]

@@ -99,8 +99,11 @@ def batch_maker(
     size: int,
     patch: int,
     crop: float = 1.0,
+    part: slice = slice(None),
 ) -> Callable[[int], Batch]:
     """The function from a step to its batch. ``seed_folder`` holds ``<image_id>.png``.
+
+    ``part``: which images of a batch are made, of ``batch_size`` in all; all are drawn, so the part does not change them.
 
     ``crop``: side of a random window on the token grid, as a share of the grid's; its tokens still know what was around it.
     ``size``: side of photos and seeds for a whole grid; a window has its share of it.
@@ -109,12 +112,12 @@ def batch_maker(
     def make(step: int) -> Batch:
         draw = rng(seed, "weakclip views", step)
         indices = batch_indices(step, count=len(records), batch_size=batch_size, seed=seed, purpose="weakclip")
-        chosen_records = [records[index] for index in indices]
-        chosen = [views.choose(record, draw) for record in chosen_records]
+        drawn = [(records[index], views.choose(records[index], draw)) for index in indices]
+        chosen_records, chosen = [record for record, _ in drawn[part]], [view for _, view in drawn[part]]
         photos = [read_photo(record.photo) for record in chosen_records]
         grid = chosen[0][0].height // patch
         side = max(1, round(crop * grid))
-        corners = draw.integers(0, grid - side + 1, (batch_size, 2))
+        corners = draw.integers(0, grid - side + 1, (batch_size, 2))[part]
         tokens = crop_tokens(views.tokens(photos, chosen), grid, side, corners)
         windows = [
             part_of_view(view, top=row * patch, left=column * patch, height=side * patch, width=side * patch)

@@ -2,6 +2,9 @@
 
 Everything random in a step is drawn from ``(seed, step)`` (`weakclip.seeding`), so a run that was killed and resumed ends
 with the same weights, to the byte, as one that was not.
+
+Ranks share the batch of a step: each computes the losses of its part, losses and gradients are averaged over them, and all
+take the same step. The main one logs, validates and keeps the checkpoints.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from torch import Tensor, nn
 
 from weakclip.errors import WeakClipError
 from weakclip.progress import Bar
+from weakclip.ranks import world
 from weakclip.runlog import StepLog
+from weakclip.whole_batch import average_gradients, whole_batch
 
 CHECKPOINT = "state.pt"
 
@@ -83,14 +88,19 @@ def train(
 ) -> None:
     """Runs the steps that are not yet done.
 
-    ``losses_of_step(step)``: named scalar losses, their sum is minimised. ``rates_of_step(step)``: a learning rate per
-    parameter group. ``names_of_step(step)``: the images of the batch, for the error message. ``folder``: where the
-    checkpoint lives. ``validate(step)`` runs after every ``validate_every`` steps and after the last one.
+    ``losses_of_step(step)``: named scalar losses, their sum is minimised; those of a rank's part of the batch, whose mean over
+    the ranks is the loss of the batch. ``rates_of_step(step)``: a learning rate per parameter group. ``names_of_step(step)``:
+    the images of the batch, or of the rank's part of it, for the error message. ``folder``: where the checkpoint lives.
+    ``validate(step)`` runs after every ``validate_every`` steps and after the last one, on the main rank.
 
     Raises `WeakClipError` when a loss is not finite, with the step and the names; the last checkpoint is kept.
     """
     checkpoint = folder / CHECKPOINT
     start = load_checkpoint(checkpoint, modules, optimizer)
+    if len({*world().gathered(start)}) > 1:
+        raise WeakClipError(f"the processes see different checkpoints in {folder}", "their machines must share its file system")
+    main = world().main
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if log is not None:
         log.resume(start)
     with Bar(total=iterations, title=title, unit="steps", done=start) as bar:
@@ -98,25 +108,29 @@ def train(
             rates = rates_of_step(step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-            losses = losses_of_step(step)
-            total = torch.stack(list(losses.values())).sum()
-            values = {name: loss.item() for name, loss in losses.items()}
+            with whole_batch():
+                losses = losses_of_step(step)
+            stacked = torch.stack(list(losses.values()))
+            values = dict(zip(losses, world().average(stacked.detach()).tolist(), strict=True))
             if not all(math.isfinite(value) for value in values.values()):
-                raise _not_finite(title, step, values, names_of_step(step), checkpoint)
+                names = [name for part in world().gathered(names_of_step(step)) for name in part]
+                raise _not_finite(title, step, values, names, checkpoint)
             optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            stacked.sum().backward()
+            average_gradients(trained)
             optimizer.step()
             done = step + 1
             if log is not None and (done % log_every == 0 or done == iterations):
                 log.log(done, {**values, "learning_rate": rates[0]})
-            if validate is not None and validate_every and (done % validate_every == 0 or done == iterations):
+            if main and validate is not None and validate_every and (done % validate_every == 0 or done == iterations):
                 figures = validate(done)
                 if log is not None:
                     log.log(done, figures)
-            if done % checkpoint_every == 0 and done < iterations:
+            if main and done % checkpoint_every == 0 and done < iterations:
                 save_checkpoint(checkpoint, done, modules, optimizer)
             bar.advance(1, note="  ".join(f"{name} {value:.3f}" for name, value in values.items()))
-    save_checkpoint(checkpoint, iterations, modules, optimizer)
+    if main:
+        save_checkpoint(checkpoint, iterations, modules, optimizer)
 
 
 def _not_finite(title: str, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: Path) -> WeakClipError:

@@ -17,6 +17,8 @@ from weakclip.journal import Journal
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes
 from weakclip.progress import Bar
+from weakclip.ranks import world
+from weakclip.side_by_side import map_ahead, side_by_side
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Found = tuple[NDArray[np.uint8], float]
@@ -30,26 +32,39 @@ def predict_masks(
 
     ``predict``: photo (H, W, 3) uint8 to probabilities (K, H, W). ``kernel``: of a dense CRF on them, which runs in other
     processes while the network predicts on. Returns each image's mean winning probability, 0..1. ``journal`` is a file outside
-    ``folder`` that remembers what is finished: those images are not predicted again.
+    ``folder`` that remembers what is finished: those images are not predicted again. Ranks share the images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished = Journal(journal)
-    left = [record for record in records if record.image_id not in finished.rows]
+    own = world().share(records)
+    left = [record for record in own if record.image_id not in finished.rows]
     found = winners(left, predict) if kernel is None else sharpened_winners(left, predict, kernel)
-    with Bar(total=len(records), title="predicting", done=len(records) - len(left)) as bar:
+    with Bar(total=len(own), title="predicting", done=len(own) - len(left)) as bar:
         for record, (mask, confidence) in zip(left, found, strict=True):
-            part = journal.with_name("part.png")
+            part = journal.with_name(f"part-{world().rank}.png")
             write_mask(part, mask)
             part.replace(folder / f"{record.image_id}.png")
             finished.append(record.image_id, {"confidence": confidence})
             bar.advance()
-    return {record.image_id: finished.rows[record.image_id]["confidence"] for record in records}
+    world().barrier()
+    rows = Journal(journal).rows
+    return {record.image_id: rows[record.image_id]["confidence"] for record in records}
+
+
+def predictions(records: Sequence[Record], predict: Predict) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Photo and probabilities of each record; on a CPU a few photos go through the network side by side."""
+
+    def read_and_predict(record: Record) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        photo = read_photo(record.photo)
+        return photo, predict(photo)
+
+    with side_by_side() as together:
+        yield from map_ahead(read_and_predict, records, threads=together, ahead=together)
 
 
 def winners(records: Sequence[Record], predict: Predict) -> Iterator[Found]:
-    """What wins in the photos, one after the other."""
-    for record in records:
-        probabilities = predict(read_photo(record.photo))
+    """What wins in the photos."""
+    for _, probabilities in predictions(records, predict):
         yield _winners(np.arange(len(probabilities)), probabilities)
 
 
@@ -57,9 +72,7 @@ def sharpened_winners(records: Sequence[Record], predict: Predict, kernel: CrfKe
     """What wins after a dense CRF among the classes that win a pixel before it."""
 
     def tasks() -> Iterator[tuple[object, ...]]:
-        for record in records:
-            photo = read_photo(record.photo)
-            probabilities = predict(photo)
+        for photo, probabilities in predictions(records, predict):
             classes = np.unique(probabilities.argmax(axis=0))
             yield photo, classes, probabilities[classes], kernel
 

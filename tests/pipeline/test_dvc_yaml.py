@@ -17,11 +17,13 @@ NAMES = sorted(STAGES)
 PLUMBING = {
     "stages/__init__.py",
     "stages/_cli.py",
+    "stages/_launch.py",
     "weakclip/__init__.py",
     "weakclip/errors.py",
     "weakclip/params.py",
     "weakclip/params_schema.py",
     "weakclip/progress.py",
+    "weakclip/ranks.py",
     "weakclip/resume.py",
     "weakclip/runlog.py",
     "weakclip/workers.py",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weakclip.ranks import world
+
 
 class CamClassifier(nn.Module):
     """Softmax over words, per token, on visual embeddings that are turned slightly towards the data set.
@@ -47,10 +49,14 @@ def tag_scores(logits: Tensor, num_foreground: int, share: float) -> Tensor:
 
 
 def tag_loss(scores: Tensor, tags: Tensor) -> Tensor:
-    """Binary cross entropy of image scores (B, F) in 0..1 and tags (B, F), as much weight on present as on absent tags."""
+    """Binary cross entropy of image scores (B, F) in 0..1 and tags (B, F), as much weight on present as on absent tags.
+
+    Ranks give those of their parts of the batch, and divide by the mean of their counts.
+    """
     scores = scores.clamp(1e-4, 1 - 1e-4)
     present, absent = -scores.log()[tags], -(1 - scores).log()[~tags]
-    parts = [part.mean() for part in (present, absent) if part.numel()]
+    counts = world().average(torch.tensor([present.numel(), absent.numel()])).tolist()
+    parts = [part.sum() / count for part, count in zip((present, absent), counts, strict=True) if count]
     return torch.stack(parts).mean()
 
 

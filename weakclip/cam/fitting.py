@@ -16,6 +16,7 @@ from weakclip.clip.image_encoder import VisualProjection
 from weakclip.datasets.index import Record
 from weakclip.features.store import FeatureStore
 from weakclip.prefetch import Prefetcher
+from weakclip.ranks import world
 from weakclip.runlog import StepLog
 from weakclip.sampling import batch_indices
 from weakclip.seeding import rng
@@ -73,7 +74,11 @@ def fit_classifier(
     folder: Path,
     log: StepLog,
 ) -> None:
-    """Trains the classifier on image-level tags; each step takes one stored view of each image of its batch."""
+    """Trains the classifier on image-level tags; each step takes one stored view of each image of its batch.
+
+    Ranks take parts of it.
+    """
+    part = world().part(training.batch_size, "cam.batch_size")
     tags = tag_matrix(records, classifier.num_foreground)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=training.lr, weight_decay=training.weight_decay)
 
@@ -82,14 +87,15 @@ def fit_classifier(
 
     def tokens(step: int) -> list[Tensor]:
         draw = rng(seed, "cam views", step)
-        rows = [embeddings.store.whole_rows(records[index].image_id) for index in images(step)]
-        return [embeddings.tokens(int(draw.choice(row))).clone() for row in rows]
+        chosen = images(step)
+        rows = [int(draw.choice(embeddings.store.whole_rows(records[index].image_id))) for index in chosen]
+        return [embeddings.tokens(row).clone() for row in rows[part]]
 
     def losses(step: int) -> dict[str, Tensor]:
         batch = ahead(step)
-        logits = classifier(torch.cat(batch)).split([len(part) for part in batch])
-        scores = torch.cat([tag_scores(part[None], classifier.num_foreground, BEST_TOKENS) for part in logits])
-        return {"tag_loss": tag_loss(scores, tags[images(step)])}
+        logits = classifier(torch.cat(batch)).split([len(tokens) for tokens in batch])
+        scores = torch.cat([tag_scores(tokens[None], classifier.num_foreground, BEST_TOKENS) for tokens in logits])
+        return {"tag_loss": tag_loss(scores, tags[images(step)[part]])}
 
     with closing(Prefetcher(tokens, last=training.iterations - 1)) as ahead:
         train(
@@ -99,7 +105,7 @@ def fit_classifier(
             iterations=training.iterations,
             losses_of_step=losses,
             rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
-            names_of_step=lambda step: [records[index].image_id for index in images(step)],
+            names_of_step=lambda step: [records[index].image_id for index in images(step)[part]],
             folder=folder,
             checkpoint_every=max(1, training.iterations // 4),
             log=log,

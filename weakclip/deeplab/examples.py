@@ -74,9 +74,21 @@ def read_example(example: Example, num_classes: int) -> tuple[NDArray[np.uint8],
 
 
 class Batches:
-    """Augmented batches, made in threads while the network computes. A context manager."""
+    """Augmented batches, made in threads while the network computes. A context manager.
 
-    def __init__(self, examples: Sequence[Example], *, augment: Augment, batch_size: int, num_classes: int, seed: int) -> None:
+    ``part``: which crops of a batch are made, of ``batch_size`` in all; a crop does not depend on the part it is in.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        augment: Augment,
+        batch_size: int,
+        num_classes: int,
+        seed: int,
+        part: slice = slice(None),
+    ) -> None:
         if not examples:
             raise WeakClipError("there is no photo with a mask to train DeepLab on", "`dvc repro refine_masks` writes masks")
         self._examples = tuple(examples)
@@ -84,6 +96,7 @@ class Batches:
         self._batch_size = batch_size
         self._num_classes = num_classes
         self._seed = seed
+        self._part = part
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(workers(), batch_size)))
         self._next: tuple[int, list[Future[tuple[Pixels, Mask]]]] | None = None
         self._kept = self._read_all() if sum(4 * e.height * e.width for e in self._examples) <= IN_MEMORY else None
@@ -96,7 +109,7 @@ class Batches:
 
     def names(self, step: int) -> tuple[str, ...]:
         """The image of each crop of a step."""
-        return tuple(self._examples[index].image_id for index in self._indices(step))
+        return tuple(self._examples[index].image_id for _, index in self._slots(step))
 
     def batch(self, step: int) -> Batch:
         """The crops of a step; those of the next one are begun."""
@@ -106,15 +119,15 @@ class Batches:
         return Batch(np.stack([photo for photo, _ in crops]), np.stack([mask for _, mask in crops]))
 
     def _begin(self, step: int) -> list[Future[tuple[Pixels, Mask]]]:
-        return [self._pool.submit(self._crop, index, step, slot) for slot, index in enumerate(self._indices(step))]
+        return [self._pool.submit(self._crop, index, step, slot) for slot, index in self._slots(step)]
 
-    def _indices(self, step: int) -> list[int]:
-        """Examples in a fresh random order in each pass over them."""
+    def _slots(self, step: int) -> list[tuple[int, int]]:
+        """Places in the batch and their examples, in a fresh random order in each pass over them."""
         count = len(self._examples)
         places = range(step * self._batch_size, (step + 1) * self._batch_size)
         passes = {place // count for place in places}
         orders = {number: rng(self._seed, "deeplab order", number).permutation(count) for number in passes}
-        return [int(orders[place // count][place % count]) for place in places]
+        return list(enumerate(int(orders[place // count][place % count]) for place in places))[self._part]
 
     def _crop(self, index: int, step: int, slot: int) -> tuple[Pixels, Mask]:
         photo, mask = self._kept[index] if self._kept is not None else read_example(self._examples[index], self._num_classes)

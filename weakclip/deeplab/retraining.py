@@ -24,10 +24,12 @@ from weakclip.deeplab.recipe import Retraining
 from weakclip.device import device
 from weakclip.evaluation import Confusion, confusion_matrix, mean_iou, percent
 from weakclip.masks import IGNORE
+from weakclip.ranks import leave_to_main, world
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
 from weakclip.training import train
 from weakclip.weights import save_weights
+from weakclip.whole_batch import mean_count
 
 VALIDATION_IMAGES: Final = 200
 VALIDATION_BATCH: Final = 16
@@ -48,8 +50,9 @@ def retrain(
 
     ``validation``: photos with true masks that are only looked at (at most 200 of them), never chosen by. ``folder`` keeps the
     checkpoint from which a killed run goes on, to the same bytes. Returns the last ``val_miou`` in percent, or nothing
-    where there are no true masks.
+    where there are no true masks. Ranks train together; only the main one returns.
     """
+    part = world().part(settings.batch_size, "deeplab.batch_size")
     seed_torch(seed, "deeplab")
     model = build_deeplab(
         network=settings.network,
@@ -68,7 +71,12 @@ def retrain(
         return dict(figures)
 
     batches = Batches(
-        examples, augment=recipe.augment, batch_size=settings.batch_size, num_classes=classes.num_classes, seed=seed
+        examples,
+        augment=recipe.augment,
+        batch_size=settings.batch_size,
+        num_classes=classes.num_classes,
+        seed=seed,
+        part=part,
     )
     with batches:
 
@@ -92,6 +100,7 @@ def retrain(
             validate=validate if shown else None,
             validate_every=settings.validate_every,
         )
+    leave_to_main()
     if shown and not figures:  # the run was killed between its last step and its end
         validate(settings.iterations)
     save_weights(out, WEIGHTS, model.state_dict(), card(settings, model, classes, seed, len(examples)))
@@ -125,12 +134,12 @@ def loss_of_batch(model: DeepLab, batch: Batch, stride: int, draw: np.random.Gen
 
 
 def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
-    """Mean over the pixels that are not 255; 0, with a gradient of 0, when all are.
+    """Mean over the pixels of the whole batch that are not 255; 0, with a gradient of 0, when all are.
 
     ``logits``: (B, K, H, W). ``masks``: (B, H, W) int64.
     """
     total = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
-    return total / (masks != IGNORE).sum().clamp_min(1)
+    return total / mean_count(masks != IGNORE)
 
 
 def validation_subset(examples: Sequence[Example]) -> tuple[Example, ...]:

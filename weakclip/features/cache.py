@@ -29,6 +29,7 @@ from weakclip.features.views import View, render_photo
 from weakclip.features.writer import ShardWriter
 from weakclip.images import read_photo
 from weakclip.progress import Bar, size
+from weakclip.ranks import node, share_of_node, world
 from weakclip.side_by_side import map_ahead, side_by_side
 
 LIBRARIES: Final = ("h5py", "pillow")  # the encoder names its own
@@ -68,8 +69,9 @@ def cache_features(
     """Encode the views of the images, in their order, into shards and an index in folder; goes on with what is there.
 
     Every byte follows from the records, the photos, the encoder, the recipe, the format, shard_bytes and batch_size; workers is
-    the number of threads that decode photos. Raises WeakClipError if the disk is too small, a photo cannot be read, or a
-    feature is not a number of the format.
+    the number of threads that decode photos. Machines share the shards, the ranks of a machine the batches of a shard: two
+    machines never write to one file, which not every network file system would stand. Raises WeakClipError if the disk is too
+    small, a photo cannot be read, or a feature is not a number of the format.
     """
     if not records:
         raise WeakClipError("the dataset has no training images", "add photos with tags, then `dvc repro`")
@@ -81,12 +83,19 @@ def cache_features(
     per_image = recipe.view_count
     total = cache_size(records, recipe, token_format, encoder.blocks, encoder.width)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_room(folder, total, recipe, len(encoder.blocks))
+    if world().main:
+        _check_room(folder, total, recipe, len(encoder.blocks))
+    world().barrier()  # nothing takes room before the check
     attributes = _attributes(encoder, recipe, token_format)
-    paths = [folder / shard_name(number) for number in range(len(shards))]
-    done = sum(len(shard.records) * per_image for shard, path in zip(shards, paths, strict=True) if path.exists())
-    with side_by_side() as encoders, Bar(total=total.views, title="encode", unit="views", done=done) as bar:
-        for shard, path in zip(shards, paths, strict=True):
+    rows = [len(shard.records) * per_image for shard in shards]
+    mine = share_of_node([(shard, folder / shard_name(number)) for number, shard in enumerate(shards)])
+    views = sum(len(shard.records) * per_image for shard, _ in mine)
+    done = sum(len(shard.records) * per_image for shard, path in mine if path.exists())
+    with (
+        side_by_side() as encoders,
+        Bar(total=views // node().count, title="encode", unit="views", done=done // node().count) as bar,
+    ):
+        for shard, path in mine:
             _fill(
                 shard,
                 path,
@@ -98,8 +107,9 @@ def cache_features(
                 encoders=encoders,
                 bar=None if path.exists() else bar,
             )
-    rows = [len(shard.records) * per_image for shard in shards]
-    write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
+    world().barrier()
+    if world().main:
+        write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
     return total
 
 
@@ -146,14 +156,16 @@ def _fill(
     bar: Bar | None,
 ) -> None:
     columns = tuple(column for block in encoder.blocks for column in token_format.columns(block, encoder.width))
-    writer = ShardWriter(path, ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes))
+    layout = ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes)
+    writer = ShardWriter(path, layout, ranks=node())
     with ThreadPoolExecutor(1) as thread:
         writes: deque[Future[None]] = deque()
         try:
             missing = {*writer.missing}
+            mine = node().share(tuple(shard.batches(batch_size)))
+            batches = [batch for batch in mine if missing.intersection(batch)]
             if bar is not None:
-                bar.advance(len(shard.rows) - len(missing))
-            batches = [batch for batch in shard.batches(batch_size) if missing.intersection(batch)]
+                bar.advance(sum(len(batch) for batch in mine) - sum(len(missing.intersection(batch)) for batch in mine))
 
             def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[Any]]]:
                 batch, pixels = rendered

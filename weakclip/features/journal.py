@@ -17,14 +17,10 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.rows: dict[int, int] = {}
-        """The checksum of each row that the journal held when it was opened."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        stored = path.read_bytes()
-        whole = len(stored) // RECORD.size * RECORD.size
-        for row, checksum, proof in RECORD.iter_unpack(stored[:whole]):
-            if proof == zlib.crc32(ENTRY.pack(row, checksum)):
-                self.rows[row] = checksum
+        self.rows = journalled(path)
+        """The checksum of each row that the journal held when it was opened."""
+        whole = os.fstat(self._file).st_size // RECORD.size * RECORD.size
         os.ftruncate(self._file, whole)  # later records must start where a record can start
         os.lseek(self._file, 0, os.SEEK_END)
 
@@ -37,6 +33,14 @@ class Journal:
     def close(self) -> None:
         """Close the file; the journal cannot be added to after it."""
         os.close(self._file)
+
+
+def journalled(path: Path) -> dict[int, int]:
+    """Return the rows that a journal holds, each with its checksum."""
+    stored = path.read_bytes()
+    whole = len(stored) // RECORD.size * RECORD.size
+    records = RECORD.iter_unpack(stored[:whole])
+    return {row: checksum for row, checksum, proof in records if proof == zlib.crc32(ENTRY.pack(row, checksum))}
 
 
 def write_all(file: int, content: bytes | memoryview, offset: int | None = None) -> None:

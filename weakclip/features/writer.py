@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
-from weakclip.features.journal import Journal, write_all
+from weakclip.features.journal import Journal, journalled, write_all
 from weakclip.features.shards import (
     CHECKSUMS,
     COMPLETE,
@@ -21,6 +21,7 @@ from weakclip.features.shards import (
     open_shard,
     sync_folder,
 )
+from weakclip.ranks import ALONE, Ranks
 
 
 class ShardWriter:
@@ -28,33 +29,27 @@ class ShardWriter:
 
     Until `finish` the shard is `<path>.part`, beside `<path>.journal` with the rows that are on the disk. A row is journalled
     only after its bytes were forced there, every flush_rows rows or flush_seconds. What an interrupted writer left is believed
-    only as far as its checksums hold. One writer at a time.
+    only as far as its checksums hold. One writer at a time, or one in each of the ranks: they are made, fed and finished
+    together, each has a journal of its own, and the main one makes the file and completes it.
     """
 
-    def __init__(self, path: Path, layout: ShardLayout, *, flush_rows: int = 64, flush_seconds: float = 5.0) -> None:
-        self._path, self._layout = path, layout
-        self._part, self._journal_path = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.journal")
+    def __init__(
+        self, path: Path, layout: ShardLayout, *, flush_rows: int = 64, flush_seconds: float = 5.0, ranks: Ranks = ALONE
+    ) -> None:
+        self._path, self._layout, self._ranks = path, layout, ranks
+        self._part = path.with_name(f"{path.name}.part")
         self._flush_rows, self._flush_seconds = flush_rows, flush_seconds
         self._waiting: list[tuple[int, int]] = []
         self._flushed = time.monotonic()
         self._checksums: dict[int, int] = {}
-        finished = _open(path, layout)
-        if finished is not None and finished.complete:
-            self._checksums = _matching_rows(finished, dict(enumerate(finished.checksums.tolist())))
-        self._open = bool(self.missing)
-        if not self._open:
-            self._journal_path.unlink(missing_ok=True)
-            return
-        path.unlink(missing_ok=True)
-        part = _open(self._part, layout)
-        if part is None:
-            self._journal_path.unlink(missing_ok=True)
-            create_shard(self._part, layout)
-            part = open_shard(self._part, "")
-        self._journal = Journal(self._journal_path)
-        self._checksums = _matching_rows(part, self._journal.rows)
-        self._offsets = part.offsets
-        self._file = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
+        with ranks.main_first():
+            part = self._resume()
+        self._open = part is not None
+        if part is not None:
+            name = f"{path.name}.journal" if ranks.main else f"{path.name}.journal-{ranks.rank}"
+            self._journal = Journal(path.with_name(name))
+            self._offsets = part.offsets
+            self._file = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -85,8 +80,14 @@ class ShardWriter:
         self._flushed = time.monotonic()
 
     def finish(self) -> None:
-        """Mark the shard complete and give it its name. All rows must have been written."""
-        if self.missing:
+        """Mark the shard complete and give it its name. All rows must have been written, by this writer or other ranks."""
+        if not self._ranks.main:
+            self.close()
+        self._ranks.barrier()
+        if self._open and self._ranks.count > 1:
+            others = [entry for entry in self._journalled() if entry[0] not in self._checksums]
+            self._checksums |= _matching_rows(open_shard(self._part, ""), others)
+        if self._ranks.main and self.missing:
             raise ValueError(f"{self._path}: expected all rows to be written, {len(self.missing)} are not")
         if not self._open:
             return
@@ -98,13 +99,41 @@ class ShardWriter:
         self._release()
         self._part.replace(self._path)
         sync_folder(self._path.parent)
-        self._journal_path.unlink()
+        self._forget()
 
     def close(self) -> None:
         """Journal what was written and leave an unfinished shard to be gone on with."""
         if self._open:
             self.flush()
             self._release()
+
+    def _resume(self) -> OpenShard | None:
+        """Find the rows that are there, and make the file where there is none; None if the shard is complete."""
+        finished = _open(self._path, self._layout)
+        if finished is not None and finished.complete:
+            self._checksums = _matching_rows(finished, enumerate(finished.checksums.tolist()))
+        if not self.missing:
+            self._forget()
+            return None
+        self._path.unlink(missing_ok=True)
+        part = _open(self._part, self._layout)
+        if part is None:
+            self._forget()
+            create_shard(self._part, self._layout)
+            part = open_shard(self._part, "")
+        self._checksums = _matching_rows(part, self._journalled())
+        return part
+
+    def _journals(self) -> list[Path]:
+        return sorted(self._path.parent.glob(f"{self._path.name}.journal*"))
+
+    def _journalled(self) -> list[tuple[int, int]]:
+        """The rows of all ranks, of this run and those before it, with their checksums."""
+        return [entry for journal in self._journals() for entry in journalled(journal).items()]
+
+    def _forget(self) -> None:
+        for journal in self._journals():
+            journal.unlink(missing_ok=True)
 
     def _release(self) -> None:
         self._journal.close()
@@ -121,10 +150,10 @@ def _open(path: Path, layout: ShardLayout) -> OpenShard | None:
     return shard if shard.layout.digest == layout.digest else None
 
 
-def _matching_rows(shard: OpenShard, expected: Mapping[int, int]) -> dict[int, int]:
-    """Return the rows of a shard whose bytes have the expected checksums."""
+def _matching_rows(shard: OpenShard, expected: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Return the rows of a shard whose bytes have an expected checksum; for a row there may be several."""
     matching: dict[int, int] = {}
-    for row, value in expected.items():
+    for row, value in expected:
         if row < len(shard.layout.counts) and checksum(shard.row(row).values()) == value:
             matching[row] = value
     return matching

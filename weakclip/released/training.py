@@ -109,8 +109,12 @@ def image_batch_maker(
     batch_size: int,
     seed: int,
     size: int,
+    part: slice = slice(None),
 ) -> Callable[[int], Batch]:
-    """The function from a step to its batch: images and seeds at full size, and ``size``, the side of the CRF's photos."""
+    """The function from a step to its batch: images and seeds at full size, and ``size``, the side of the CRF's photos.
+
+    ``part``: which images of a batch are kept. All are made, for what is drawn for one depends on the seeds before it.
+    """
 
     def make(step: int) -> Batch:
         draw = Drawn(rng(seed, "weakclip views", step))
@@ -119,13 +123,13 @@ def image_batch_maker(
         views = [
             augment(read_photo(record.photo), read_mask(seed_folder / f"{record.image_id}.png"), augmentation, draw)
             for record in chosen
-        ]
+        ][part]
         return image_batch(
             pinned(torch.from_numpy(np.stack([image for image, _ in views])).permute(0, 3, 1, 2)),
             pinned(torch.from_numpy(np.stack([labels for _, labels in views]).astype(np.int64))),
             (size, size),
             model,
-            chosen,
+            chosen[part],
         )
 
     return make

@@ -1,0 +1,32 @@
+"""Two ranks with half a batch each compute what one computes with the whole."""
+
+import re
+
+import pytest
+
+from tests.torchrun import torchrun
+
+# Two ranks add in another order: float32's rounding, or that of double precision for the networks with many norms.
+TOLERANCES = {"repaired": 1e-5, "published": 1e-5, "deeplabv3plus": 1e-10, "deeplabv1": 1e-10, "cam": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    result = torchrun("tests.two_ranks", tmp_path_factory.mktemp("ranks"))
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("network", TOLERANCES)
+def test_losses_gradients_and_statistics_are_those_of_the_whole_batch(printed: str, network: str) -> None:
+    (line,) = re.findall(rf"^{network} (loss .*)$", printed, re.MULTILINE)
+    differences = {kind: float(share) for kind, share in (pair for pair in re.findall(r"(\w+) ([\d.e+-]+)", line))}
+    assert differences.keys() == {"loss", "gradients", "statistics"}
+    assert max(differences.values()) < TOLERANCES[network], differences
+    assert f"{network} the same bits on both ranks True" in printed
+
+
+def test_ranks_tell_share_wait_and_part(printed: str) -> None:
+    assert "[0, 1] ace 2 torch.Size([2, 1])\n" in printed
+    assert printed.index("first\n") < printed.index("second\n")
+    assert printed.count("the rest is for the main rank\n") == 1
