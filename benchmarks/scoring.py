@@ -15,6 +15,7 @@ from benchmarks.command import run, scratch
 from benchmarks.pairs import Pair, alternate, timed
 from benchmarks.rows import Row, compared, significant
 from benchmarks.samples import draw_mask
+from benchmarks.sides import Gate, Side
 from weakclip.evaluation import mean_iou, score_masks
 from weakclip.masks import read_mask, write_mask
 from weakclip.workers import workers
@@ -67,18 +68,25 @@ def measure_command(count: int, times: int, rounds: int) -> Row:
     """What `weakclip score` does in its processes, and the released script in its own; both without their start."""
     with scratch() as folder:
         pairs = write_pairs(folder, count, VOC, 375, 500) * times
-        ways = {
-            "ours": timed(lambda: score_masks(pairs, VOC, workers())),
-            "script": timed(lambda: sum(joblib.Parallel(RELEASED_PROCESSES, pre_dispatch="all")(tasks(pairs)))),
-        }
-        seconds = alternate(ways, rounds)
+        # Each in a process of its own: two pools in one would be made anew whenever the other one's turn is over.
+        with Side(our_command, pairs) as ours, Side(released_command, pairs) as script:
+            seconds = alternate({"ours": ours, "script": script}, rounds)
     what = f"as their commands do it: {workers()} processes, {RELEASED_PROCESSES} of the released script; {len(pairs)} pairs"
     return compared("score_command", Pair(seconds["ours"], seconds["script"]), what)
 
 
-def tasks(pairs: Sequence[tuple[Path, Path]]) -> list[object]:
-    """The released script's: one for each image."""
-    return [joblib.delayed(count_files)(prediction, truth) for prediction, truth in pairs]
+def our_command(gate: Gate, pairs: Sequence[tuple[Path, Path]]) -> None:
+    while True:
+        gate()
+        score_masks(pairs, VOC, workers())
+
+
+def released_command(gate: Gate, pairs: Sequence[tuple[Path, Path]]) -> None:
+    """A task for each image, all of them handed out at once."""
+    while True:
+        gate()
+        pool = joblib.Parallel(RELEASED_PROCESSES, pre_dispatch="all")
+        sum(pool(joblib.delayed(count_files)(prediction, truth) for prediction, truth in pairs))
 
 
 def count_files(prediction: Path, truth: Path) -> NDArray[np.int64]:
