@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from joblib.externals.loky import get_reusable_executor
+
 from benchmarks.memory import peak_memory
 
 
@@ -92,5 +94,7 @@ def _serve(
     try:
         work(Gate(connection), *arguments)
     except StoppedError:
+        # A process that another one spawned waits at its end for its own, and those of the pool never end by themselves.
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         return
     raise RuntimeError("expected the work to go on until it is stopped")
