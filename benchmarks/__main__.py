@@ -18,7 +18,7 @@ from benchmarks.command import results, scratch
 from benchmarks.machine import RESULTS, ROOT
 from benchmarks.rows import Row, parse, repeated, table, write_json
 
-PARTS: Final = ("store", "scoring", "crf", "caching", "train_step", "mask_generation", "pipeline")
+PARTS: Final = ("pipeline", "store", "scoring", "crf", "caching", "train_step", "mask_generation")
 
 
 def main(
