@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from benchmarks.command import run, scratch
 from benchmarks.pairs import Pair, alternate, timed
 from benchmarks.rows import Row, compared, significant
 from benchmarks.samples import draw_mask
+from benchmarks.scoring_by_loops import count_by_loops, count_files, read
 from benchmarks.sides import Gate, Side
 from weakclip.evaluation import mean_iou, score_masks
 from weakclip.masks import read_mask, write_mask
@@ -23,7 +22,6 @@ from weakclip.workers import workers
 VOC: Final = 21
 COCO: Final = 91
 RELEASED_PROCESSES: Final = 10  # what the released script starts by default, however many processors there are
-Mask = NDArray[np.uint8]
 
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
@@ -86,11 +84,7 @@ def released_command(gate: Gate, pairs: Sequence[tuple[Path, Path]]) -> None:
     while True:
         gate()
         pool = joblib.Parallel(RELEASED_PROCESSES, pre_dispatch="all")
-        sum(pool(joblib.delayed(count_files)(prediction, truth) for prediction, truth in pairs))
-
-
-def count_files(prediction: Path, truth: Path) -> NDArray[np.int64]:
-    return count_by_loops([(read(prediction), read(truth))], VOC)
+        sum(pool(joblib.delayed(count_files)(prediction, truth, VOC) for prediction, truth in pairs))
 
 
 def read_all(pairs: Sequence[tuple[Path, Path]]) -> None:
@@ -112,29 +106,11 @@ def write_pairs(folder: Path, count: int, num_classes: int, height: int, width: 
     return pairs
 
 
-def read(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.array(image)
-
-
 def mean_iou_by_loops(pairs: Sequence[tuple[Path, Path]], num_classes: int) -> float:
     hits, predicted, true = count_by_loops(((read(prediction), read(truth)) for prediction, truth in pairs), num_classes)
     union = predicted + true - hits
     with np.errstate(invalid="ignore"):
         return float(np.nanmean(np.where(union > 0, hits / union, np.nan)))
-
-
-def count_by_loops(pairs: Iterable[tuple[Mask, Mask]], num_classes: int) -> NDArray[np.int64]:
-    """Hits, predicted and true pixels of each class, (3, K): a sum over the whole image for each class and each of them."""
-    counts = np.zeros((3, num_classes), np.int64)
-    for prediction, truth in pairs:
-        known = truth < 255
-        agreeing = (prediction == truth) * known
-        for index in range(num_classes):
-            counts[0, index] += np.sum((truth == index) * agreeing)
-            counts[1, index] += np.sum((prediction == index) * known)
-            counts[2, index] += np.sum((truth == index) * known)
-    return counts
 
 
 if __name__ == "__main__":

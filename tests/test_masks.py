@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from weakclip.errors import WeakClipError
-from weakclip.masks import IGNORE, PALETTE, read_mask, resize_mask, write_mask
+from weakclip.masks import IGNORE, PALETTE, read_mask, resize_mask, winners, write_mask
 
 
 def test_the_palette_is_that_of_voc() -> None:
@@ -117,3 +117,16 @@ def test_resizing_makes_no_new_index(mask: np.ndarray, height: int, width: int) 
 def test_resizing_by_a_whole_factor_repeats_pixels() -> None:
     mask = np.array([[1, 2], [3, 255]], dtype=np.uint8)
     np.testing.assert_array_equal(resize_mask(mask, 4, 6), mask.repeat(2, axis=0).repeat(3, axis=1))
+
+
+@given(scores=arrays.arrays(np.float32, (5, 3, 4), elements=st.sampled_from((0.0, 0.25, 0.5, 1.0))))
+def test_winners_are_the_first_of_the_largest(scores: np.ndarray) -> None:
+    index, largest = winners(scores)
+    assert (index.dtype, largest.dtype) == (np.uint8, np.float32)
+    assert np.array_equal(index, scores.argmax(axis=0)) and np.array_equal(largest, scores.max(axis=0))
+
+
+def test_winners_leave_the_scores_as_they_are() -> None:
+    scores = np.float32([[[0.2]], [[0.8]]])
+    winners(scores)
+    assert scores.tolist() == [[[np.float32(0.2)]], [[np.float32(0.8)]]]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from weakclip.device import device
 from weakclip.images import Resize, resize_photo
+from weakclip.masks import winners
 from weakclip.side_by_side import map_ahead, side_by_side
 
 Predict = Callable[[Tensor], Tensor]
@@ -231,5 +232,5 @@ def among_tags(probabilities: NDArray[np.float32], *, share_absent: bool) -> NDA
 
 def limit_to_winners(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The classes that win at least one pixel, as they are: what the released code keeps."""
-    classes = np.unique(probabilities.argmax(axis=0)).astype(np.uint8)
+    classes = np.unique(winners(probabilities)[0])
     return classes, probabilities[classes]

@@ -65,3 +65,17 @@ def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     if mask.shape == (height, width):
         return mask.copy()
     return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def winners(scores: NDArray[np.floating]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Which of n maps (n, H, W), n at most 256, is largest at each pixel, the first of equals, and how large: (H, W) each.
+
+    One pass over each map; numpy's argmax goes through the maps pixel by pixel.
+    """
+    largest = scores[0].astype(np.float32)
+    index = np.zeros(largest.shape, np.uint8)
+    for number, values in enumerate(scores[1:], start=1):
+        larger = values > largest
+        np.copyto(index, np.uint8(number), where=larger)
+        np.copyto(largest, values, where=larger)
+    return index, largest

@@ -16,7 +16,7 @@ from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
-from weakclip.masks import write_mask
+from weakclip.masks import winners, write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
@@ -95,4 +95,4 @@ def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) ->
     store = ScoreStore(scores)
     for record in world().share(records):
         classes, probabilities = store.read(record.image_id)
-        write_mask(folder / f"{record.image_id}.png", classes[probabilities.argmax(axis=0)].astype("uint8"))
+        write_mask(folder / f"{record.image_id}.png", classes.astype(np.uint8)[winners(probabilities.astype(np.float32))[0]])

@@ -18,7 +18,7 @@ from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.images import read_photo
 from weakclip.journal import Journal
-from weakclip.masks import IGNORE, write_mask
+from weakclip.masks import IGNORE, winners, write_mask
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
@@ -74,13 +74,12 @@ def refine(
     else:
         scores = probabilities.astype(np.float32)
         sharpened = dense_crf(photo, scores, kernel)
-    winners = sharpened.argmax(axis=0)
-    confidence = sharpened.max(axis=0)
-    mask = classes.astype(np.uint8)[winners]
+    best, confidence = winners(sharpened)
+    mask = classes.astype(np.uint8)[best]
     sure = confidence >= gate
     statistics = RefinementStatistics(
         pixels=mask.size,
-        changed=int(np.count_nonzero(winners != scores.argmax(axis=0))),
+        changed=int(np.count_nonzero(best != winners(scores)[0])),
         confidence=float(confidence.sum(dtype=np.float64)),
         kept=int(np.count_nonzero(sure)),
     )

@@ -14,7 +14,7 @@ from weakclip.datasets.index import Record
 from weakclip.deeplab.postprocessing import sharpen
 from weakclip.images import read_photo
 from weakclip.journal import Journal
-from weakclip.masks import write_mask
+from weakclip.masks import winners, write_mask
 from weakclip.process_pool import in_processes
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -38,7 +38,7 @@ def predict_masks(
     finished = Journal(journal)
     own = world().share(records)
     left = [record for record in own if record.image_id not in finished.rows]
-    found = winners(left, predict) if kernel is None else sharpened_winners(left, predict, kernel)
+    found = plain_masks(left, predict) if kernel is None else sharpened_masks(left, predict, kernel)
     with Bar(total=len(own), title="predicting", done=len(own) - len(left)) as bar:
         for record, (mask, confidence) in zip(left, found, strict=True):
             part = journal.with_name(f"part-{world().rank}.png")
@@ -62,32 +62,32 @@ def predictions(records: Sequence[Record], predict: Predict) -> Iterator[tuple[N
         yield from map_ahead(read_and_predict, records, threads=together, ahead=together)
 
 
-def winners(records: Sequence[Record], predict: Predict) -> Iterator[Found]:
+def plain_masks(records: Sequence[Record], predict: Predict) -> Iterator[Found]:
     """What wins in the photos."""
     for _, probabilities in predictions(records, predict):
-        yield _winners(np.arange(len(probabilities)), probabilities)
+        yield _found(np.arange(len(probabilities)), probabilities)
 
 
-def sharpened_winners(records: Sequence[Record], predict: Predict, kernel: CrfKernel) -> Iterator[Found]:
+def sharpened_masks(records: Sequence[Record], predict: Predict, kernel: CrfKernel) -> Iterator[Found]:
     """What wins after a dense CRF among the classes that win a pixel before it."""
 
     def tasks() -> Iterator[tuple[object, ...]]:
         for photo, probabilities in predictions(records, predict):
-            classes = np.unique(probabilities.argmax(axis=0))
+            classes = np.unique(winners(probabilities)[0])
             yield photo, classes, probabilities[classes], kernel
 
-    return in_processes(_sharpened_winners, tasks())
+    return in_processes(_sharpened, tasks())
 
 
-def _sharpened_winners(
+def _sharpened(
     photo: NDArray[np.uint8], classes: NDArray[np.integer], probabilities: NDArray[np.float32], kernel: CrfKernel
 ) -> Found:
-    return _winners(classes, sharpen(photo, probabilities, kernel))
+    return _found(classes, sharpen(photo, probabilities, kernel))
 
 
-def _winners(classes: NDArray[np.integer], probabilities: NDArray[np.float32]) -> Found:
-    mask: NDArray[np.uint8] = classes[probabilities.argmax(axis=0)].astype(np.uint8)
-    return mask, float(probabilities.max(axis=0).mean(dtype=np.float64))
+def _found(classes: NDArray[np.integer], probabilities: NDArray[np.float32]) -> Found:
+    best, confidence = winners(probabilities)
+    return classes.astype(np.uint8)[best], float(confidence.mean(dtype=np.float64))
 
 
 def mean(values: Sequence[float]) -> float:
