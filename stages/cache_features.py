@@ -34,16 +34,7 @@ def main(
     p = parameters.load(params)
     records = read_dataset(dataset).training
     encoder = ImageEncoder(load_clip(p.clip.model, p.clip.weights), p.clip.blocks, p.clip.precision).to(device())
-    recipe = ViewRecipe(
-        scales=p.cam.scales,
-        flip=p.cam.flip,
-        crops=p.features.views,
-        crop_scale=p.features.scale,
-        colour=p.features.colour,
-        image_size=p.clip.image_size,
-        patch=encoder.patch,
-        seed=p.seed,
-    )
+    recipe = view_recipe(p, encoder.patch)
     slot = ResumeSlot.open(
         "cache_features",
         fingerprint(
@@ -85,6 +76,20 @@ def main(
         f" ({stored.images / seconds:,.1f} images/s)"
     )
     say(f"  wrote {out}")
+
+
+def view_recipe(p: parameters.Params, patch: int) -> ViewRecipe:
+    """The views that the parameters ask for; patch is the encoder's."""
+    return ViewRecipe(
+        scales=p.cam.scales,
+        flip=p.cam.flip,
+        crops=p.features.views,
+        crop_scale=p.features.scale,
+        colour=p.features.colour,
+        image_size=p.clip.image_size,
+        patch=patch,
+        seed=p.seed,
+    )
 
 
 def _identity(photo: Path) -> tuple[str, int, int]:

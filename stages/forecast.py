@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from stages.cache_features import view_recipe
 from weakclip import forecast as of
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.clip.model import untrained_clip
@@ -16,7 +17,6 @@ from weakclip.datasets.index import Dataset
 from weakclip.deeplab.model import build_deeplab
 from weakclip.device import device
 from weakclip.features.forecast import seconds_per_token, wait
-from weakclip.features.plan import ViewRecipe
 from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
 from weakclip.params import Params
@@ -29,16 +29,7 @@ CROPS: Final = 4  # for the DeepLab at once: one alone would be slower than in a
 def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
     """The forecast of each stage."""
     encoder = ImageEncoder(untrained_clip(p.clip.model), p.clip.blocks).to(device())
-    recipe = ViewRecipe(
-        scales=p.cam.scales,
-        flip=p.cam.flip,
-        crops=p.features.views,
-        crop_scale=p.features.scale,
-        colour=p.features.colour,
-        image_size=p.clip.image_size,
-        patch=encoder.patch,
-        seed=p.seed,
-    )
+    recipe = view_recipe(p, encoder.patch)
     training, val = index.training, index.val
     features = cache_size(training, recipe, FORMATS[p.features.dtype], encoder.blocks, encoder.width)
     pace = paces(p, encoder, index.classes.num_classes)
