@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import open_clip
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor
 
 import weakclip
 from weakclip.clip.image_encoder import ImageEncoder
-from weakclip.clip.model import Clip, load_clip
+from weakclip.clip.model import Clip, load_clip, untrained_clip
 from weakclip.datasets import voc12
 from weakclip.datasets.index import ClassList
 from weakclip.datasets.mini_dataset import CLASSES as MINI_CLASSES
@@ -41,7 +39,10 @@ class Size:
     def clip(self) -> Clip:
         """The CLIP of the preset; at full size with random weights, which take as long as trained ones."""
         p = self.params().clip
-        return load_clip(p.model, p.weights) if p.weights == "mini" else random_clip(p.model)
+        if p.weights == "mini":
+            return load_clip(p.model, p.weights)
+        seed_torch("benchmark clip")
+        return untrained_clip(p.model)
 
     def sizes(self) -> WeakClipSizes:
         return WeakClipSizes(**self.params().weakclip.model_dump(include=set(WeakClipSizes.__dataclass_fields__)))
@@ -51,21 +52,6 @@ MINI: Final = Size(name="mini", preset="mini", classes=MINI_CLASSES, photo=(96, 
 FULL: Final = Size(name="full", preset="voc12", classes=voc12.CLASSES, photo=(375, 500), batch_size=2)
 LARGE_BATCH: Final = replace(FULL, name="full_batch_16", batch_size=16)
 SIZES: Final = {size.name: size for size in (MINI, FULL, LARGE_BATCH)}
-
-
-def random_clip(model: str) -> Clip:
-    """One of open_clip's networks, frozen, with random weights."""
-    seed_torch("benchmark clip")
-    network = open_clip.create_model(model).eval().requires_grad_(False)
-    return Clip(
-        model=model,
-        weights="random",
-        network=network,
-        tokenizer=open_clip.get_tokenizer(model),
-        weights_hash="random",
-        mean=OPENAI_DATASET_MEAN,
-        std=OPENAI_DATASET_STD,
-    )
 
 
 class RandomEncoder:

@@ -108,6 +108,7 @@ def device_and_processes() -> str:
 
 
 def parameters(path: Path) -> str:
+    """Whether every parameter has a value that it may have."""
     from weakclip.params import load
 
     p = load(path)

@@ -46,9 +46,7 @@ def records(tmp_path: Path) -> list[Record]:
 
 
 def scores(records: list[Record], folder: Path, predict: Predict, tag_filter: bool = True) -> ScoreStore:
-    write_scores(
-        records, predict, 4, FUSION, folder, {"kind": "test"}, tag_filter=tag_filter, share_absent=False, photos_at_once=8
-    )
+    write_scores(records, predict, 4, FUSION, folder, {"kind": "test"}, tag_filter=tag_filter, share_absent=False)
     return ScoreStore(folder)
 
 

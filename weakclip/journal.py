@@ -16,7 +16,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path if world().main else path.with_stem(f"{path.stem}-rank{world().rank}")
         self.rows: dict[str, dict[str, float]] = {}
-        for file in {path, self._path, *path.parent.glob(f"{path.stem}-rank*{path.suffix}")}:
+        for file in sorted({path, self._path, *path.parent.glob(f"{path.stem}-rank*{path.suffix}")}):
             whole, _, torn = file.read_bytes().rpartition(b"\n") if file.exists() else (b"", b"", b"")
             if torn and file == self._path:
                 with file.open("rb+") as own:

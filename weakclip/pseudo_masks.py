@@ -21,7 +21,7 @@ from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.ranks import world
-from weakclip.scores import ScoreStore, ScoreWriter
+from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
 from weakclip.write_behind import WriteBehind
 
 
@@ -51,7 +51,6 @@ def write_scores(
     tag_filter: bool,
     share_absent: bool,
     rows: Sequence[int] | None = None,
-    photos_at_once: int = 16,
 ) -> None:
     """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there. Ranks
     share the images.
@@ -63,7 +62,9 @@ def write_scores(
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
     todo = [record for record in records if record.image_id in missing]
-    chunks = [todo[start : start + photos_at_once] for start in range(0, len(todo), photos_at_once)]
+    # Whole shards are missing. Photos go through the network with those of their shard, so that it is the same photos whenever a
+    # run goes on and whichever rank has the shard.
+    chunks = [todo[start : start + IMAGES_IN_SHARD] for start in range(0, len(todo), IMAGES_IN_SHARD)]
     rows = range(num_classes) if rows is None else rows
 
     def read_chunk(number: int) -> list[NDArray[np.uint8]]:

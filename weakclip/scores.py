@@ -16,6 +16,7 @@ from weakclip.ranks import world
 
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
 COLUMN: Final = "probabilities"
+IMAGES_IN_SHARD: Final = 16
 
 Classes = NDArray[np.uint16]
 Probabilities = NDArray[np.float16]
@@ -30,7 +31,12 @@ class ScoreWriter:
     """
 
     def __init__(
-        self, folder: Path, image_ids: Sequence[str], attributes: Mapping[str, object], *, images_per_shard: int = 16
+        self,
+        folder: Path,
+        image_ids: Sequence[str],
+        attributes: Mapping[str, object],
+        *,
+        images_per_shard: int = IMAGES_IN_SHARD,
     ) -> None:
         self._folder, self._image_ids, self._attributes = folder, tuple(image_ids), dict(attributes)
         if len({*image_ids}) != len(image_ids) or not image_ids or images_per_shard < 1:

@@ -104,7 +104,6 @@ def batch_maker(
     """The function from a step to its batch. ``seed_folder`` holds ``<image_id>.png``.
 
     ``part``: which images of a batch are made, of ``batch_size`` in all; all are drawn, so the part does not change them.
-
     ``crop``: side of a random window on the token grid, as a share of the grid's; its tokens still know what was around it.
     ``size``: side of photos and seeds for a whole grid; a window has its share of it.
     """

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+WAITING: Final = 2  # calls
 
 
 class WriteBehind:
@@ -16,7 +18,7 @@ class WriteBehind:
     the context raises; the calls behind it are made all the same.
     """
 
-    def __init__(self, waiting: int = 2) -> None:
+    def __init__(self, waiting: int = WAITING) -> None:
         self._waiting = waiting
         self._thread = ThreadPoolExecutor(1)
         self._calls: deque[Future[object]] = deque()

@@ -5,9 +5,7 @@ On a CPU some batches are encoded side by side.
 """
 
 import shutil
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -31,9 +29,9 @@ from weakclip.images import read_photo
 from weakclip.progress import Bar, size
 from weakclip.ranks import node, share_of_node, world
 from weakclip.side_by_side import map_ahead, side_by_side
+from weakclip.write_behind import WriteBehind
 
 LIBRARIES: Final = ("h5py", "pillow")  # the encoder names its own
-WRITES_BEHIND: Final = 2  # encoded batches that may wait to be written
 Pixels = NDArray[np.uint8]
 
 
@@ -158,32 +156,26 @@ def _fill(
     columns = tuple(column for block in encoder.blocks for column in token_format.columns(block, encoder.width))
     layout = ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes)
     writer = ShardWriter(path, layout, ranks=node())
-    with ThreadPoolExecutor(1) as thread:
-        writes: deque[Future[None]] = deque()
-        try:
-            missing = {*writer.missing}
-            mine = node().share(tuple(shard.batches(batch_size)))
-            batches = [batch for batch in mine if missing.intersection(batch)]
-            if bar is not None:
-                bar.advance(sum(len(batch) for batch in mine) - sum(len(missing.intersection(batch)) for batch in mine))
+    missing = {*writer.missing}
+    mine = node().share(tuple(shard.batches(batch_size)))
+    batches = [batch for batch in mine if missing.intersection(batch)]
+    if bar is not None:
+        bar.advance(sum(len(batch) for batch in mine) - sum(len(missing.intersection(batch)) for batch in mine))
 
-            def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[Any]]]:
-                batch, pixels = rendered
-                return batch, _encode(encoder, token_format, pixels, [shard.rows[row][0].image_id for row in batch])
+    def encode(rendered: tuple[tuple[int, ...], Pixels]) -> tuple[tuple[int, ...], dict[str, NDArray[Any]]]:
+        batch, pixels = rendered
+        return batch, _encode(encoder, token_format, pixels, [shard.rows[row][0].image_id for row in batch])
 
-            rendered = _rendered_batches(shard, batches, ahead=batch_size, workers=workers)
+    rendered = _rendered_batches(shard, batches, ahead=batch_size, workers=workers)
+    try:
+        with WriteBehind() as behind:
             for batch, columns_of_batch in map_ahead(encode, rendered, threads=encoders, ahead=encoders):
-                while len(writes) >= WRITES_BEHIND:
-                    writes.popleft().result()
-                writes.append(thread.submit(_write, writer, batch, columns_of_batch, missing))
+                behind(_write, writer, batch, columns_of_batch, missing)
                 if bar is not None:
                     bar.advance(len(missing.intersection(batch)))
-            for write in writes:
-                write.result()
-            writer.finish()
-        finally:
-            thread.shutdown(cancel_futures=True)
-            writer.close()
+        writer.finish()
+    finally:
+        writer.close()
 
 
 def _write(writer: ShardWriter, batch: Sequence[int], columns: Mapping[str, NDArray[Any]], missing: set[int]) -> None:
