@@ -62,8 +62,8 @@ def write_scores(
     writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
     missing = set(writer.missing)
     todo = [record for record in records if record.image_id in missing]
-    # Whole shards are missing. Photos go through the network with those of their shard, so that it is the same photos whenever a
-    # run goes on and whichever rank has the shard.
+    # What is missing is whole shards. Photos go through the network with those of their shard, and so with the same ones when
+    # a run goes on and whichever rank has the shard.
     chunks = [todo[start : start + IMAGES_IN_SHARD] for start in range(0, len(todo), IMAGES_IN_SHARD)]
     rows = range(num_classes) if rows is None else rows
 

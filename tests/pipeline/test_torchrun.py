@@ -94,7 +94,7 @@ def test_a_killed_rank_leaves_nothing_and_one_process_goes_on(
     monkeypatch.setenv("WEAKCLIP_DEVICE", "cpu")
     encoded: list[str] = []
     encode = cache._encode
-    monkeypatch.setattr(cache, "_encode", lambda *arguments: encoded.extend(arguments[2]) or encode(*arguments))
+    monkeypatch.setattr(cache, "_encode", lambda *arguments: encoded.extend(arguments[3]) or encode(*arguments))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cache_features.main()
