@@ -150,8 +150,11 @@ def training(
             records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size, part=part
         )
         return make, released_objective(objective(p), (w.loss_size, w.loss_size)), RELEASED_TUNING
-    views: CachedViews | OnlineViews = CachedViews(store)
-    if not store.attributes["crop_views"]:
+    views: CachedViews | OnlineViews
+    if store.attributes["crop_views"]:
+        views = CachedViews(store)
+        network.encoder.release()
+    else:
         views = OnlineViews(
             encoder=network.encoder.to(device()),
             scale=p.features.scale,

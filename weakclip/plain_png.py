@@ -1,7 +1,7 @@
 """The pixels of a plain PNG, the kind that masks are: palette or grey, 8 bits, neither filtered nor interlaced.
 
 Of an evaluation of masks nearly all the time is decoding, and most of that is PIL's care for all that a picture may be. What
-is read here takes zlib alone; everything else, damaged files included, is left to PIL.
+is read here takes inflating alone; everything else, damaged files included, is left to PIL.
 
 PNG specification, third edition (W3C 2025), sections 5 (chunks), 9 (filters) and 10 (compression).
 """
@@ -9,10 +9,10 @@ PNG specification, third edition (W3C 2025), sections 5 (chunks), 9 (filters) an
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Final
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -35,10 +35,10 @@ def decode_plain_png(content: bytes, largest_pixels: int) -> NDArray[np.uint8] |
         return None
     length = height * (width + 1)  # a byte before each line says how it is filtered
     # Without zlib's own header and checksum, a third of the time: those of the chunks have vouched for every byte.
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     try:
         lines = inflater.decompress(memoryview(chunks[1])[2:], length + 1)
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # the class, which its stub takes for an instance
         return None
     if len(lines) != length or len(inflater.unused_data) != CHECKSUM.size:
         return None
@@ -57,7 +57,7 @@ def read_chunks(content: bytes) -> tuple[bytes, bytes] | None:
         end = start + length
         if end + CHECKSUM.size > len(content):
             return None
-        if zlib.crc32(memoryview(content)[start - len(kind) : end]) != CHECKSUM.unpack_from(content, end)[0]:
+        if isal_zlib.crc32(memoryview(content)[start - len(kind) : end]) != CHECKSUM.unpack_from(content, end)[0]:
             return None
         if kind == b"IHDR":
             header = content[start:end]

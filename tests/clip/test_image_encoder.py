@@ -63,3 +63,14 @@ def test_bfloat16_gives_nearly_the_same_tokens_in_float32_and_says_so(clip: Clip
         assert rough.dtype == torch.float32
         assert 0 < (rough - tokens).norm() < 0.03 * tokens.norm()
     assert fast.attributes == exact.attributes | {"precision": "bfloat16"}
+
+
+def test_a_released_encoder_says_so_and_leaves_the_projection() -> None:
+    clip = load_clip("mini", "mini")
+    encoder, projection = ImageEncoder(clip, [4]), VisualProjection(clip)
+    tokens = encoder(images(64, 64))[0]
+    expected = projection(tokens)
+    encoder.release()
+    assert torch.equal(projection(tokens), expected)
+    with pytest.raises(ValueError, match="still there"):
+        encoder(images(64, 64))

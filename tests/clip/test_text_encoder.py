@@ -39,6 +39,25 @@ def test_contexts_stand_between_start_and_phrase(clip: Clip) -> None:
     assert torch.allclose(encoder(), expected, atol=1e-5)
 
 
+def test_a_phrase_does_not_see_the_others(clip: Clip) -> None:
+    """In one sequence or alone: the same embedding, and the same gradient at the contexts that all share."""
+    phrases = ["cat", "train, railway, a very long phrase", "dog, puppy"]
+    together = TextEncoder(clip, phrases, 4)
+    embeddings = together()
+    embeddings.square().sum().backward()
+    gradient = torch.zeros_like(together.contexts)
+    for phrase, embedding in zip(phrases, embeddings, strict=True):
+        alone = TextEncoder(clip, [phrase], 4)
+        alone.contexts.data.copy_(together.contexts.data)
+        expected = alone()[0]
+        expected.square().sum().backward()
+        assert torch.allclose(embedding, expected, atol=1e-5)
+        assert alone.contexts.grad is not None
+        gradient += alone.contexts.grad
+    assert together.contexts.grad is not None
+    assert torch.allclose(together.contexts.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
 def test_only_contexts_are_trained(clip: Clip) -> None:
     encoder = TextEncoder(clip, ["cat", "dog"], 3)
     encoder().square().sum().backward()

@@ -63,6 +63,11 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1) * 255, persistent=False)
 
+    def release(self) -> None:
+        """Gives the memory of the blocks back, where all features are cached; it cannot encode any more. What other parts share
+        with it, such as CLIP's projection, stays."""
+        self.visual.transformer.resblocks = nn.ModuleList()
+
     def normalise(self, images: Tensor) -> Tensor:
         """Images of 0..255 as float32 in the units of the network."""
         return (images.to(self.mean.device).float() - self.mean) / self.std
@@ -82,6 +87,8 @@ class ImageEncoder(nn.Module):
         return resize_positions(self.visual.positional_embedding, self.visual.grid_size, size)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        if self.blocks[-1] >= len(self.visual.transformer.resblocks):
+            raise ValueError("expected an encoder whose blocks are still there")
         tapped = []
         with arithmetic(self.precision):
             tokens = self.embed(self.normalise(images))

@@ -46,9 +46,15 @@ class TextEncoder(nn.Module):
     The contexts are shared by all phrases. Gradients pass through CLIP to the contexts; CLIP itself moves only if it is not
     frozen. With ``context_length`` 0 there are no contexts and the embeddings are those of the phrases alone.
     `forward` returns (T, E), not normalised.
+
+    What comes before a phrase is the same for all, and a token of CLIP sees only what comes before it. So start and contexts
+    are computed once, and the phrases follow in one sequence, each hidden from the others and at the positions that it would
+    have alone: a sixth of the tokens that VOC's phrases have when each is padded to the longest.
     """
 
     ids: Tensor
+    sequence: Tensor
+    places: Tensor
     end: Tensor
     mask: Tensor
 
@@ -57,11 +63,19 @@ class TextEncoder(nn.Module):
         network = clip.network
         self.transformer, self.norm, self.projection = network.transformer, network.ln_final, network.text_projection
         self.token_embedding, self.positions = network.token_embedding, network.positional_embedding
-        ids = tokenize(clip, phrases, room=context_length)
-        self.register_buffer("ids", ids, persistent=False)  # (T, L)
-        self.register_buffer("end", (ids == END_OF_TEXT).int().argmax(dim=1) + context_length, persistent=False)
-        length = ids.shape[1] + context_length
-        self.register_buffer("mask", network.attn_mask[:length, :length].clone(), persistent=False)
+        ids = tokenize(clip, phrases, room=context_length)  # (T, L)
+        last = (ids == END_OF_TEXT).int().argmax(dim=1)
+        column = torch.arange(ids.shape[1]).expand_as(ids)
+        phrase = (column > 0) & (column <= last[:, None])
+        owner = torch.cat([torch.full((1 + context_length,), -1), phrase.nonzero()[:, 0]])
+        shared = owner < 0
+        seen = (shared | (owner == owner[:, None])).tril()
+        self.register_buffer("ids", ids, persistent=False)
+        self.register_buffer("sequence", torch.cat([ids[:1, 0], ids[phrase]]), persistent=False)  # start, then the phrases
+        places = torch.cat([torch.arange(1 + context_length), context_length + column[phrase]])
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("end", context_length + last.cumsum(dim=0), persistent=False)
+        self.register_buffer("mask", torch.zeros(seen.shape).masked_fill(~seen, -torch.inf), persistent=False)
         width = network.token_embedding.embedding_dim
         # CLIP's own token embeddings have about this deviation; contexts start like words.
         table = network.token_embedding.weight.detach()
@@ -69,10 +83,8 @@ class TextEncoder(nn.Module):
         self.contexts = nn.Parameter(deviation * torch.randn(context_length, width))
 
     def forward(self) -> Tensor:
-        words = self.token_embedding(self.ids)  # (T, L, C)
-        contexts = self.contexts.expand(len(words), -1, -1)
-        tokens = torch.cat([words[:, :1], contexts, words[:, 1:]], dim=1)
-        tokens = tokens + self.positions[: tokens.shape[1]]
-        tokens = self.norm(self.transformer(tokens, attn_mask=self.mask))
-        embeddings: Tensor = tokens[torch.arange(len(tokens)), self.end] @ self.projection
+        words = self.token_embedding(self.sequence)
+        tokens = torch.cat([words[:1], self.contexts, words[1:]]) + self.positions[self.places]
+        tokens = self.norm(self.transformer(tokens[None], attn_mask=self.mask)[0])
+        embeddings: Tensor = tokens[self.end] @ self.projection
         return embeddings

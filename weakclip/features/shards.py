@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
@@ -198,7 +198,7 @@ def checksum(arrays: Iterable[NDArray[Any]]) -> int:
     """Return the CRC-32 of the bytes of arrays, one after the other."""
     value = 0
     for array in arrays:
-        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
+        value = isal_zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
     return value
 
 
