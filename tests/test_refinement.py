@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask
 from weakclip.refinement import Refinement, refine, refine_all
-from weakclip.scores import ScoreWriter
+from weakclip.scores import ScoreStore, ScoreWriter
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10, iterations=10)
 # Nothing pulls pixels together: the result is the input.
@@ -127,6 +128,27 @@ def test_an_interrupted_run_is_continued_with_the_same_result(tmp_path: Path, mo
     assert contents(tmp_path / "halves") == contents(tmp_path / "whole")
 
 
+def test_a_process_opens_scores_once_and_anew_when_they_were_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their index names all images: opened for every few of them, the work would grow with the square of their number."""
+    opened: list[Path] = []
+
+    class Counted(ScoreStore):
+        def __init__(self, folder: Path) -> None:
+            opened.append(folder)
+            super().__init__(folder)
+
+    monkeypatch.setattr(refinement, "ScoreStore", Counted)
+    records, scores = make_world(tmp_path)
+    refine_all(records, scores, tmp_path / "first", SETTINGS, workers=1)
+    assert opened == [scores]
+    shutil.rmtree(scores)
+    make_world(tmp_path, count=3)
+    refine_all(records[:3], scores, tmp_path / "second", SETTINGS, workers=1)
+    assert opened == [scores, scores]
+
+
 def test_scores_that_do_not_fit_the_photo_are_reported_with_its_name(tmp_path: Path) -> None:
     records, scores = make_world(tmp_path, count=2)
     Image.new("RGB", (9, 9)).save(records[1].photo)
@@ -135,7 +157,7 @@ def test_scores_that_do_not_fit_the_photo_are_reported_with_its_name(tmp_path: P
     assert "generate_masks" in caught.value.hint
 
 
-def killed(records: Sequence[Record], scores: Path, folder: Path, settings: Refinement) -> None:
+def killed(records: Sequence[Record], scores: Path, written: int, folder: Path, settings: Refinement) -> None:
     (folder / "working" / records[0].image_id).mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
 

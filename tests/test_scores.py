@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
-from weakclip.scores import ScoreStore, ScoreWriter
+from weakclip.scores import OPEN_AT_MOST, ScoreStore, ScoreWriter
 
 IMAGES = tuple(f"photo{number}" for number in range(7))
 
@@ -122,3 +122,15 @@ def test_wrong_shapes_early_finish_and_repeated_images_are_refused(tmp_path: Pat
         target.finish()
     with pytest.raises(ValueError, match="each once"):
         ScoreWriter(tmp_path, ("a", "a"), {})
+
+
+def test_only_a_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
+    many = tuple(f"photo{number:02d}" for number in range(9))
+    maker = ScoreWriter(tmp_path, many, {}, images_per_shard=1)
+    for number, image_id in enumerate(many):
+        maker.write(image_id, [0, 1], np.full((2, 1, 1), number / 16))
+    maker.finish()
+    store = ScoreStore(tmp_path)
+    for number in (*range(9), 0, 8):
+        assert store.read(many[number])[1].tolist() == [[[number / 16]], [[number / 16]]]
+        assert len(store._shards._readers) <= OPEN_AT_MOST

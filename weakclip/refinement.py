@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from weakclip.crf import CrfKernel, dense_crf
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
+from weakclip.features.index import INDEX
 from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import IGNORE, winners, write_mask
@@ -103,12 +105,13 @@ def refine_all(
         for name in (*KINDS, working.name):
             (folder / name).mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "statistics.jsonl")
+    written = (scores / INDEX).stat().st_mtime_ns if (scores / INDEX).is_file() else 0
     own = world().share(records)
     left = [record for record in own if record.image_id not in journal.rows]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
     pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_refine_records)(task, scores, folder, refinement) for task in tasks)
+    results = pool(joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks)
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
@@ -135,11 +138,17 @@ def refine_all(
 
 
 def _refine_records(
-    records: Sequence[Record], scores: Path, folder: Path, refinement: Refinement
+    records: Sequence[Record], scores: Path, written: int, folder: Path, refinement: Refinement
 ) -> dict[str, RefinementStatistics]:
-    # Opened for each task, so that a process never holds more than a few mapped shards.
-    store = ScoreStore(scores)
+    store = _open_scores(scores, written)
     return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
+
+
+@functools.lru_cache(maxsize=1)
+def _open_scores(scores: Path, written: int) -> ScoreStore:
+    """Once in each process, not for each task: its index names all images. ``written``: when it was, so that scores written
+    anew are opened anew by a process that was kept."""
+    return ScoreStore(scores)
 
 
 def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:

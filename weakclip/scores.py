@@ -17,6 +17,7 @@ from weakclip.ranks import world
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
 COLUMN: Final = "probabilities"
 IMAGES_IN_SHARD: Final = 16
+OPEN_AT_MOST: Final = 4
 
 Classes = NDArray[np.uint16]
 Probabilities = NDArray[np.float16]
@@ -119,13 +120,13 @@ class ScoreWriter:
 class ScoreStore:
     """Scores written by a `ScoreWriter`, read from a folder such as data/masks/scores.
 
-    Shards are opened when they are needed; a missing or damaged one raises WeakClipError with its name. May be used after a
-    fork; sent to another process, it opens anew.
+    Shards are opened when they are needed, a few at a time, so that memory stays flat; a missing or damaged one raises
+    WeakClipError with its name. May be used after a fork; sent to another process, it opens anew.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._shards = ShardFolder(folder, REMEDY)
+        self._shards = ShardFolder(folder, REMEDY, OPEN_AT_MOST)
 
     def __reduce__(self) -> tuple[type["ScoreStore"], tuple[Path]]:
         return ScoreStore, (self._folder,)

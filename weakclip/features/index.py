@@ -2,7 +2,9 @@
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,11 +45,12 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
 class ShardFolder:
     """Reads rows by their number in the folder, opening each shard when it is first asked for.
 
-    remedy is what to do about a damaged or missing file, for the hint of the error.
+    remedy is what to do about a damaged or missing file, for the hint of the error. open_at_most: how many shards are kept
+    open, those that were opened last; one that is opened again is checked again.
     """
 
-    def __init__(self, folder: Path, remedy: str) -> None:
-        self.folder, self._remedy = folder, remedy
+    def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None) -> None:
+        self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
         path = folder / INDEX
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -62,11 +65,11 @@ class ShardFolder:
             raise WeakClipError(f"{path} is damaged", remedy) from error
         if made_as != FORMAT:
             raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
-        self._places = [(number, row) for number, (_, rows) in enumerate(self._files) for row in range(rows)]
+        self._firsts = list(accumulate((rows for _, rows in self._files), initial=0))
         self._readers: dict[int, ShardReader] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._firsts[-1]
 
     def first_row(self, image_id: str) -> int:
         """Return an image's first row. Raises WeakClipError if the folder does not hold the image."""
@@ -76,19 +79,25 @@ class ShardFolder:
 
     def count(self, row: int) -> int:
         """Return the number of entries of a row."""
-        number, place = self._places[row]
-        return self._reader(number).layout.counts[place]
+        reader, place = self._place(row)
+        return reader.layout.counts[place]
 
     def about(self, row: int) -> dict[str, Any]:
         """Return what a row is."""
-        number, place = self._places[row]
-        content: dict[str, Any] = json.loads(self._reader(number).layout.about[place])
+        reader, place = self._place(row)
+        content: dict[str, Any] = json.loads(reader.layout.about[place])
         return content
 
     def read(self, row: int) -> dict[str, NDArray[Any]]:
         """Return a row's arrays by column, read-only windows on the file. Raises WeakClipError if the row is damaged."""
-        number, place = self._places[row]
-        return self._reader(number).read(place)
+        reader, place = self._place(row)
+        return reader.read(place)
+
+    def _place(self, row: int) -> tuple[ShardReader, int]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        number = bisect_right(self._firsts, row) - 1
+        return self._reader(number), row - self._firsts[number]
 
     def _reader(self, number: int) -> ShardReader:
         reader = self._readers.get(number)
@@ -98,4 +107,6 @@ class ShardFolder:
             if len(reader.layout.counts) != rows or reader.layout.attributes != self.attributes:
                 raise WeakClipError(f"{reader.path} does not belong to {self.folder / INDEX}", self._remedy)
             self._readers[number] = reader
+            if self._open_at_most is not None and len(self._readers) > self._open_at_most:
+                self._readers.pop(next(iter(self._readers)), None)
         return reader
