@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from weakclip.datasets.index import ClassList
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
 SHOWN: Final = 5
@@ -142,7 +142,9 @@ def read_classes(path: Path) -> ClassList:
             continue
         name, _, rest = (part.strip() for part in line.partition(":"))
         words = tuple(word.strip() for word in rest.split(",") if word.strip())
-        if not name or "," in name or ";" in name:
+        if one_line(line) != line:
+            problems.append(f"line {number}: {line!r} holds a control character")
+        elif not name or "," in name or ";" in name:
             problems.append(f"line {number}: {line!r} is not a name or `name: synonym, synonym`")
         elif in_background and words:
             problems.append(f"line {number}: the background word {name!r} has synonyms; write each word on a line of its own")
@@ -220,7 +222,7 @@ def list_photos(
 
 
 def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
     rows: list[tuple[str, str, list[str]]] = []
     problems: list[str] = []
     try:
