@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError
+from weakclip.process_pool import WorkerDiedError
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.runlog import StepLog
@@ -144,8 +145,11 @@ def train(
             rates = rates_of_step(step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-            with whole_batch():
-                losses = losses_of_step(step)
+            try:
+                with whole_batch():
+                    losses = losses_of_step(step)
+            except WorkerDiedError as error:
+                raise WorkerDiedError([f"step {step} of {title}, images {', '.join(names_of_step(step))}"]) from error
             stacked = torch.stack(list(losses.values()))
             values = dict(zip(losses, world().average(stacked.detach()).tolist(), strict=True))
             if not all(math.isfinite(value) for value in values.values()):
