@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.images import LARGEST_PIXELS, open_image
 from weakclip.plain_png import decode_plain_png
@@ -39,7 +41,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         plain = decode_plain_png(path.read_bytes(), LARGEST_PIXELS)
     except OSError:
-        plain = None  # PIL says what is wrong with it
+        plain = None  # what is wrong with it is said below
     if plain is not None:
         return plain.copy()
     with open_image(path, "mask") as image:
@@ -57,7 +59,9 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
         raise ValueError(f"a mask is (H, W) uint8, got {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask)
     image.putpalette(PALETTE.tobytes())
-    image.save(path, format="PNG", compress_level=6)
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=6)
+    write_whole(path, file.getvalue())
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

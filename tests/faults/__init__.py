@@ -1,0 +1,1 @@
+"""Whatever happens, finished work survives and wrong input is named."""
