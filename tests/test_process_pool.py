@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import ROOT
 from weakclip.errors import WeakClipError
 from weakclip.process_pool import in_processes
 
@@ -63,3 +66,17 @@ def test_a_killed_process_is_an_error_with_a_hint(two_workers: None) -> None:
     with pytest.raises(WeakClipError, match="a worker process died") as caught:
         list(in_processes(die, [(1,)]))
     assert "WEAKCLIP_WORKERS=1" in caught.value.hint
+
+
+def test_processes_end_with_the_one_that_started_them() -> None:
+    code = """
+import os, signal
+import joblib
+from weakclip.process_pool import parallel
+print(*parallel(2)(joblib.delayed(os.getpid)() for _ in range(8)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # They have its output open, so this returns when the last of them has ended.
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert len({*ended.stdout.split()}) > 0

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask
+from weakclip.process_pool import parallel
 
 Mask = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
@@ -212,8 +213,7 @@ def _score_images(
 def _count(pairs: Iterable[Pair], num_classes: int, workers: int, summary: Callable[[list[Confusion]], T]) -> Iterator[T]:
     stream = iter(pairs)
     chunks = iter(lambda: list(islice(stream, PAIRS_AT_ONCE)), [])
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-    yield from pool(joblib.delayed(_count_chunk)(chunk, num_classes, summary) for chunk in chunks)
+    yield from parallel(workers)(joblib.delayed(_count_chunk)(chunk, num_classes, summary) for chunk in chunks)
 
 
 def _count_chunk(pairs: Sequence[Pair], num_classes: int, summary: Callable[[list[Confusion]], T]) -> T:

@@ -24,6 +24,7 @@ from weakclip.datasets.tag_vectors import write_tag_vectors
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask, write_mask
 from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
+from weakclip.process_pool import parallel
 from weakclip.scores import ScoreStore
 
 CHUNK: Final = 32  # images a task
@@ -68,8 +69,8 @@ def import_masks(source: Path, folder: Path, dataset: str, num_classes: int, wor
     if twice:
         raise WeakClipError(f"{source} has two files of {twice[0]}", "keep either its mask or its scores")
     chunks = [list(zip(files, ids, strict=True))[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    pool = joblib.Parallel(n_jobs=max(1, min(workers, len(chunks))), return_as="generator")
-    for done in pool(joblib.delayed(_import_chunk)(chunk, folder, dataset, num_classes) for chunk in chunks):
+    tasks = (joblib.delayed(_import_chunk)(chunk, folder, dataset, num_classes) for chunk in chunks)
+    for done in parallel(min(workers, len(chunks)))(tasks):
         yield from done
 
 

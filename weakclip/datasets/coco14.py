@@ -26,6 +26,7 @@ from weakclip.datasets.tag_vectors import TagVectors
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
+from weakclip.process_pool import parallel
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -195,9 +196,7 @@ def find_masks(root: Path, split: Split, image_ids: Sequence[str], folder: Path)
         return {image_id: path for image_id, path in paths.items() if path.is_file()}
     images = [split.annotated[image_id] for image_id in image_ids if image_id in split.annotated]
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    results = joblib.Parallel(n_jobs=max(1, min(workers(), len(chunks))), return_as="generator")(
-        joblib.delayed(write_rendered)(chunk, folder) for chunk in chunks
-    )
+    results = parallel(min(workers(), len(chunks)))(joblib.delayed(write_rendered)(chunk, folder) for chunk in chunks)
     rendered = (path for paths in results for path in paths)
     return {path.stem: path for path in track(rendered, total=len(images), title=f"rendering masks of {split.name}")}
 

@@ -10,7 +10,9 @@ from PIL import Image
 
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld
+from weakclip.images import file_crc32
 from weakclip.masks import write_mask
+from weakclip.process_pool import parallel
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -29,7 +31,7 @@ def draw_mini_dataset(folder: Path, *, final: Path, mini_world: int, mini_train:
         (folder / name).mkdir(parents=True, exist_ok=True)
     scenes = [(split, index) for split, number in (("train", mini_train), ("val", mini_val)) for index in range(number)]
     chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
-    results = joblib.Parallel(n_jobs=max(1, min(workers(), len(chunks))), return_as="generator")(
+    results = parallel(min(workers(), len(chunks)))(
         joblib.delayed(draw_chunk)(folder, final, mini_world, chunk) for chunk in chunks
     )
     drawn = (record for chunk in results for record in chunk)
@@ -57,4 +59,5 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
         split=split,
         tags=tuple(1 + CLASS_NAMES.index(name) for name in scene.tags),
         mask=final / mask,
+        crc32=file_crc32(folder / photo),
     )

@@ -12,8 +12,9 @@ import numpy as np
 
 from weakclip.datasets.index import Record, Skipped
 from weakclip.errors import WeakClipError
-from weakclip.images import read_photo
+from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
+from weakclip.process_pool import parallel
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -47,9 +48,7 @@ def verify(
     ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
     chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
     # A generator: results arrive in order, and only a few chunks are under way at a time.
-    results = joblib.Parallel(n_jobs=max(1, min(workers(), len(chunks))), return_as="generator")(
-        joblib.delayed(verify_chunk)(chunk, num_classes) for chunk in chunks
-    )
+    results = parallel(min(workers(), len(chunks)))(joblib.delayed(verify_chunk)(chunk, num_classes) for chunk in chunks)
     records: list[Record] = []
     left_out = list(skipped)
     for result in track(flatten(results), total=len(ordered), title="checking photos"):
@@ -78,6 +77,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     """The record of a candidate, or why there is none."""
     try:
         height, width, _ = read_photo(candidate.photo).shape
+        crc32 = file_crc32(candidate.photo)
         tags = candidate.tags or ()
         if candidate.mask is not None:
             present = verify_mask(candidate.mask, height, width, num_classes)
@@ -94,6 +94,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
         split=candidate.split,
         tags=tags,
         mask=candidate.mask,
+        crc32=crc32,
     )
 
 
