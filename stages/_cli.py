@@ -72,6 +72,8 @@ def run_app(app: typer.Typer) -> NoReturn:
     """Do for a whole Typer program what `run` does for one command."""
     quiet_libraries()
     signal.signal(signal.SIGTERM, _terminate)
+    if "DVC_STAGE" in os.environ:  # set by DVC for the commands of stages; killed, it would leave them running
+        _launch.end_with_parent()
     try:
         app()
     except WeakClipError as error:

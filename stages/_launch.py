@@ -7,10 +7,12 @@ passes signals on, and returns a single exit status and a single message.
 import ctypes
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -36,9 +38,8 @@ def launch(launcher: str) -> int:
     module = sys.modules["__main__"].__spec__
     if module is None:
         raise WeakClipError(f"{VARIABLE} is set, and this is not run as a module", "run it as `python -m stages.<name>`")
-    SCRATCH.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="launch-", dir=SCRATCH) as folder:
-        report = Path(folder) / "error"
+    with _folder(SCRATCH / f"launch-{module.name}") as folder:
+        report = folder / "error"
         environment = {"OMP_NUM_THREADS": "1", **os.environ, REPORT: str(report.absolute())}  # torchrun's default, unsaid
         try:
             process = subprocess.Popen(
@@ -54,6 +55,17 @@ def launch(launcher: str) -> int:
             sys.stdout.flush()
             sys.stderr.write(report.read_text(encoding="utf-8"))
     return status if status >= 0 else 128 - status
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """An empty folder for a while. Its name is fixed, so that what a killed process leaves is removed by the next one."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def report(text: str) -> bool:

@@ -45,7 +45,6 @@ def main(
                 "features": p.features.model_dump(mode="json"),
                 "cam": {"scales": p.cam.scales, "flip": p.cam.flip},
                 "encoder": encoder.attributes,
-                "photos": [_identity(record.photo) for record in records],
             },
             inputs=[dataset],
             code=import_closure(Path(__file__), Path(__file__).parents[1]),
@@ -90,14 +89,6 @@ def view_recipe(p: parameters.Params, patch: int) -> ViewRecipe:
         patch=patch,
         seed=p.seed,
     )
-
-
-def _identity(photo: Path) -> tuple[str, int, int]:
-    """Return what changes with a photo, short of reading it; a missing one is reported when it is read."""
-    if not photo.exists():
-        return photo.as_posix(), -1, -1
-    found = photo.stat()
-    return photo.as_posix(), found.st_size, found.st_mtime_ns
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Reads the DeepLab, the dataset index with its photos and true masks (where there
 their metrics. Writes predictions, figures and the report. Params: evaluate.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,7 +13,6 @@ from stages._cli import run
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Dataset, read_dataset
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
-from weakclip.errors import WeakClipError
 from weakclip.evaluation import (
     Confusion,
     agreement,
@@ -31,7 +29,7 @@ from weakclip.progress import say
 from weakclip.ranks import leave_to_main
 from weakclip.report import GalleryRow, Report, StageFigures, conditions, deltas, write_report
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
-from weakclip.runlog import write_metrics, write_rows
+from weakclip.runlog import read_metrics, write_metrics, write_rows
 from weakclip.validation import mean, predict_masks
 from weakclip.workers import workers
 
@@ -85,12 +83,8 @@ def main(
 
 def read_block(results: Path, stage: str) -> Mapping[str, object]:
     """The figures of an earlier stage's masks, from its metrics file."""
-    path = results / MEASURED_BY[stage] / "metrics.json"
-    try:
-        block = json.loads(path.read_text(encoding="utf-8")).get(stage, {})
-    except FileNotFoundError as error:
-        raise WeakClipError(f"{path} is missing", f"`dvc repro {MEASURED_BY[stage]}` writes it") from error
-    return dict(block)
+    block = read_metrics(results / MEASURED_BY[stage] / "metrics.json", MEASURED_BY[stage]).get(stage, {})
+    return block if isinstance(block, dict) else {}
 
 
 def measure(index: Dataset, masks: Mapping[str, Path]) -> tuple[dict[str, Confusion], dict[str, dict[str, float]]]:

@@ -68,7 +68,8 @@ def main(
     write_metrics(metrics, figures)
     slot.publish("cam", out)
     # A copy, for the curves stay with the classifier that the next run may find.
-    shutil.copytree(slot.folder / "plots", slot.folder / "curves", dirs_exist_ok=True)
+    shutil.rmtree(slot.folder / "curves", ignore_errors=True)
+    shutil.copytree(slot.folder / "plots", slot.folder / "curves")
     slot.publish("curves", plots)
     slot.close(keep=["state.pt", "plots"])
     tags = f"  tag mAP {figures['tags']['map']}" if "tags" in figures else ""

@@ -49,9 +49,10 @@ class Project:
 
     folder: Path
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command and return what it printed; with check, a failure fails the test and shows it."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its commands."""
+        return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": "",
@@ -64,7 +65,10 @@ class Project:
             "GIT_COMMITTER_NAME": "test",
             "GIT_COMMITTER_EMAIL": "test@example.org",
         }
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command and return what it printed; with check, a failure fails the test and shows it."""
+        result = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False)
         if check and result.returncode != 0:
             pytest.fail(f"{' '.join(command)} exited with {result.returncode}\n{result.stdout}\n{result.stderr}")
         return result

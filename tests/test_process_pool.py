@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.conftest import ROOT
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
 from weakclip.process_pool import WorkerDiedError, in_processes, note
@@ -106,3 +109,17 @@ class Deadly(type(Path())):  # type: ignore[misc]
         time.sleep(0.5)  # for the other process to finish
         os.kill(os.getpid(), signal.SIGKILL)
         return b""
+
+
+def test_processes_end_with_the_one_that_started_them() -> None:
+    code = """
+import os, signal
+import joblib
+from weakclip.process_pool import parallel
+print(*parallel(2)(joblib.delayed(os.getpid)() for _ in range(8)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # They have its output open, so this returns when the last of them has ended.
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert len({*ended.stdout.split()}) > 0

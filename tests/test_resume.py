@@ -1,10 +1,14 @@
 """A slot outlives a killed run, and nothing half-written reaches a final path."""
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from weakclip import resume
 from weakclip.errors import WeakClipError
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
@@ -123,30 +127,49 @@ def test_publish_replaces_whatever_is_there(tmp_path: Path, old: str, new: str) 
     assert [path.name for path in final.parent.iterdir()] == ["final"]
     assert not final.is_symlink()
     assert (elsewhere / "kept").read_text() == "kept"
-    assert not (slot.folder / "made").exists()
+    assert made.samefile(final / "inside" if new == "folder" else final)  # for the next run, should this one be killed now
+    slot.close()
+    assert (final / "inside" if new == "folder" else final).read_text() == "new"
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_publish_to_another_disk_copies_beside_and_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_publish_to_another_disk_copies_there_and_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     slot = ResumeSlot.open("s", "one", tmp_path / ".resume")
     made = slot.folder / "made"
     if kind == "folder":
         made.mkdir()
         made = made / "inside"
     made.write_text("new")
-    replace = Path.replace
 
-    def refuse(path: Path, target: Path) -> Path:
-        if path == slot.folder / "made":
-            raise OSError(18, "Invalid cross-device link")
-        return replace(path, target)
+    def refuse(source: str | Path, target: str | Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     final = tmp_path / "other" / "final"
     slot.publish("made", final)
     assert (final / "inside" if kind == "folder" else final).read_text() == "new"
     assert [path.name for path in final.parent.iterdir()] == ["final"]
-    assert not (slot.folder / "made").exists()
+    assert made.read_text() == "new"
+
+
+def test_a_second_run_of_a_stage_is_refused_while_the_first_one_lasts(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from weakclip.resume import ResumeSlot
+slot = ResumeSlot.open("s", "one", Path({str(tmp_path)!r}))
+print("open", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"open\n"
+        with pytest.raises(WeakClipError, match="another process is running s in this folder"):
+            ResumeSlot.open("s", "two", tmp_path)
+        assert (tmp_path / "s" / "one").is_dir()
+        ResumeSlot.open("t", "two", tmp_path).close()
+        other.kill()
+    ResumeSlot.open("s", "two", tmp_path).close()
+    assert list((tmp_path / "s").iterdir()) == []
 
 
 def test_publishing_what_was_not_made_is_a_programmers_mistake(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weakclip.runlog import StepLog, write_metrics, write_rows
+from weakclip.runlog import StepLog, read_metrics, write_metrics, write_rows
 
 
 def test_metrics_keep_their_order_and_round_to_four_digits(tmp_path: Path) -> None:
@@ -23,16 +23,20 @@ def test_metrics_keep_their_order_and_round_to_four_digits(tmp_path: Path) -> No
     ],
     "flip": true
   },
-  "a": 0.5
+  "a": 0.5,
+  "checksum": [
+    "%s"
+  ]
 }
 """
-    assert path.read_text() == text
+    assert path.read_text() == text % json.loads(path.read_text())["checksum"][0]
+    assert read_metrics(path, "evaluate") == {"val": {**val, "miou": 62.1235, "scales": [1.0, 0.5]}, "a": 0.5}
     assert [file.name for file in path.parent.iterdir()] == ["metrics.json"]
 
 
 def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
     write_metrics(tmp_path / "m.json", {"a": float("nan"), "b": np.array([np.inf, 1.0])})
-    assert json.loads((tmp_path / "m.json").read_text()) == {"a": None, "b": [None, 1.0]}
+    assert read_metrics(tmp_path / "m.json", "evaluate") == {"a": None, "b": [None, 1.0]}
 
 
 def test_metrics_refuse_what_is_no_figure(tmp_path: Path) -> None:

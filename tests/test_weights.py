@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from weakclip.errors import WeakClipError
+from weakclip.sealed import sealed, unsealed
 from weakclip.weights import load_into, load_weights, save_weights
 
 
@@ -43,8 +44,8 @@ def test_damaged_weights_are_named(tmp_path: Path, damage: object) -> None:
 
 def test_a_card_of_other_weights_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path, "net", {"a": torch.rand(8)}, {})
-    card = json.loads((tmp_path / "net.json").read_text())
-    (tmp_path / "net.json").write_text(json.dumps(card | {"weights_sha256": "0" * 64}))
+    card = unsealed((tmp_path / "net.json").read_bytes())
+    (tmp_path / "net.json").write_text(json.dumps(sealed(card | {"weights_sha256": "0" * 64})))
     with pytest.raises(WeakClipError, match="does not belong to"):
         load_weights(tmp_path, "net")
 

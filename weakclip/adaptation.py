@@ -155,7 +155,7 @@ class Validation:
             stored = sorted(self.store.read(row).items())
             blocks = [torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in stored]
         else:  # it has moved away from what the store holds
-            photo = render_photo(read_photo(record.photo), view)
+            photo = render_photo(read_photo(record.photo, record.crc32), view)
             blocks = model.encode(torch.from_numpy(photo)[None].permute(0, 3, 1, 2))
         logits, _ = model(blocks, view.height // self.store.patch, view.width // self.store.patch, texts)
         present = [0, *record.tags]

@@ -90,7 +90,7 @@ def write_panels(record: Record, masks: Mapping[str, Path | None], folder: Path,
     column ``photo`` comes first. Raises WeakClipError for a file that is missing or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    photo = read_photo(record.photo)
+    photo = read_photo(record.photo, record.crc32)
     scale = min(1.0, side / max(photo.shape[:2]))
     height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
     photo = resize_photo(photo, height, width)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -36,14 +37,19 @@ Resize = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
 """Photo (H, W, 3), height and width -> the photo at that size."""
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
+def read_photo(path: Path, crc32: int | None = None) -> NDArray[np.uint8]:
     """The photo as (H, W, 3) uint8 RGB, writable.
 
     EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures are converted, transparent ones laid on white.
+    ``crc32``: what `file_crc32` gave for it when the data set was made; formats such as JPEG show no damage by themselves.
 
     Raises:
-        WeakClipError: names the file that is missing, damaged, no image, under 8 px a side or above 100 megapixels.
+        WeakClipError: names the file that is missing, damaged, another one than was listed, no image, under 8 px a side or
+            above 100 megapixels.
     """
+    if crc32 is not None and file_crc32(path) != crc32:
+        problem = f"{path} is damaged, or another photo than the dataset index lists: its checksum does not match"
+        raise WeakClipError(problem, "restore it, or take it as it is: `dvc repro prepare_dataset`")
     with open_image(path) as image:
         check_sides(path, image)
         # Loading first makes a truncated file fail here, before anything is derived from half a picture.
@@ -63,6 +69,18 @@ def read_photo_size(path: Path) -> tuple[int, int]:
         # PIL turns a TIFF by itself when it decodes it, and says so in its size beforehand.
         turned = orientation(image) >= 5 and image.format != "TIFF"
         return (width, height) if turned else (height, width)
+
+
+def file_crc32(path: Path) -> int:
+    """The CRC-32 of a file's bytes.
+
+    Raises:
+        WeakClipError: names the file that is missing.
+    """
+    try:
+        return isal_zlib.crc32(path.read_bytes())
+    except OSError as error:
+        raise WeakClipError(f"{path} is missing", "put the photo there, or take it off the lists") from error
 
 
 def resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from PIL import Image
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.images import LARGEST_PIXELS, open_image
-from weakclip.plain_png import decode_plain_png
+from weakclip.plain_png import SIGNATURE, decode_plain_png, read_chunks
 
 IGNORE: Final = 255
 # PIL stretches grey of 2 and 4 bits to 0..255; an index has to be squeezed back.
@@ -39,11 +39,16 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         WeakClipError: names the file that is missing, damaged or has colours instead of indices.
     """
     try:
-        plain = decode_plain_png(path.read_bytes(), LARGEST_PIXELS)
+        content = path.read_bytes()
     except OSError:
-        plain = None  # what is wrong with it is said below
+        content = b""  # PIL says what is wrong with it
+    plain = decode_plain_png(content, LARGEST_PIXELS)
     if plain is not None:
         return plain.copy()
+    # PIL does not look at the checksums of the pixels, and fills up what is cut off.
+    if content.startswith(SIGNATURE) and read_chunks(content) is None:
+        problem = f"{path} is damaged: it is cut off, or does not match its checksums"
+        raise WeakClipError(problem, "restore it: with `dvc checkout`, from its stage, or from where you have it")
     with open_image(path, "mask") as image:
         if image.mode not in ("P", "L", "1"):
             problem = f"{path} is not a mask: it has {image.mode} pixels instead of class indices"
@@ -54,7 +59,10 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
-    """Write (H, W) uint8 indices as a palette PNG; the same mask gives the same bytes. The folder must exist."""
+    """Write (H, W) uint8 indices as a palette PNG; the same mask gives the same bytes. The folder must exist.
+
+    The file appears whole or not at all.
+    """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is (H, W) uint8, got {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask)

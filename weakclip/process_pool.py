@@ -1,23 +1,30 @@
-"""Work for other processes, which goes on while this one computes; with one worker it is done here, at once."""
+"""Work for other processes, which goes on while this one computes; with one worker it is done here, at once.
+
+The processes end when this one does, even if it is killed.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from weakclip.errors import WeakClipError
 from weakclip.workers import workers
 
 Result = TypeVar("Result")
+GLANCE: Final = 1.0  # seconds between two looks at whether the parent is there
 
 _notes: Path | None = None  # in a worker process: the folder in which it notes what it works on
 
@@ -49,8 +56,32 @@ def process_pool(count: int) -> Executor:
     """That many processes, started when they are first needed, and kept for whoever asks next."""
     if count == 1:
         return ThisProcess()
-    executor: Executor = get_reusable_executor(max_workers=count, timeout=None)
+    executor: Executor = get_reusable_executor(max_workers=count, timeout=None, initializer=end_with, initargs=(os.getpid(),))
     return executor
+
+
+def parallel(processes: int, *, ordered: bool = True) -> joblib.Parallel:
+    """joblib's processes, for tasks that are worth a call each; results come as they are asked for, in order or as they are
+    ready. With one process it is this one.
+    """
+    return joblib.Parallel(
+        n_jobs=max(1, processes),
+        return_as="generator" if ordered else "generator_unordered",
+        batch_size=1,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    )
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent does; left alone, it would wait for work for minutes, or for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(GLANCE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def note(name: str) -> None:

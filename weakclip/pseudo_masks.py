@@ -68,7 +68,7 @@ def write_scores(
     rows = range(num_classes) if rows is None else rows
 
     def read_chunk(number: int) -> list[NDArray[np.uint8]]:
-        return [read_photo(record.photo) for record in chunks[number]]
+        return [read_photo(record.photo, record.crc32) for record in chunks[number]]
 
     def write(record: Record, probabilities: NDArray[np.float32]) -> None:
         if tag_filter:

@@ -21,6 +21,7 @@ from weakclip.features.index import INDEX
 from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import IGNORE, winners, write_mask
+from weakclip.process_pool import parallel
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
@@ -110,8 +111,9 @@ def refine_all(
     left = [record for record in own if record.image_id not in journal.rows]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks)
+    results = parallel(workers, ordered=False)(
+        joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks
+    )
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
@@ -157,7 +159,7 @@ def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: 
     classes, probabilities = store.read(record.image_id)
     try:
         mask, gated, statistics = refine(
-            read_photo(record.photo),
+            read_photo(record.photo, record.crc32),
             classes,
             probabilities,
             kernel=refinement.kernel,

@@ -6,6 +6,7 @@ A slot is named by a fingerprint of all that its contents follow from: a run wit
 
 import ast
 import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -23,6 +24,10 @@ LARGE = 256 * 1024 * 1024  # bytes; a larger input is known by its size and its 
 END = 4 * 1024 * 1024
 KEPT_SLOTS = 4  # of a stage, newest first
 KEPT = ".kept"
+NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+_locked: dict[Path, int] = {}
+"""The stages' folders that this process holds, each with its open file."""
 
 
 def fingerprint(*, stage: str, params: Mapping[str, object], inputs: Sequence[Path], code: Sequence[Path]) -> str:
@@ -72,7 +77,8 @@ class ResumeSlot:
     def open(cls, stage: str, fingerprint: str, root: Path = Path(".resume")) -> Self:
         """Make the slot or find it again, and remove the stage's other slots, except the newest that were closed with keep.
 
-        Ranks open it together. Raises WeakClipError if their fingerprints differ.
+        Ranks open it together. Raises WeakClipError if their fingerprints differ, or if the stage is running already: two
+        writers of one slot would spoil each other's work.
         """
         if len({*world().gathered(fingerprint)}) > 1:
             problem = f"the processes of {stage} see different inputs, code or parameters"
@@ -83,7 +89,10 @@ class ResumeSlot:
     @classmethod
     def _open(cls, home: Path, fingerprint: str) -> Self:
         folder = home / fingerprint
-        folder.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
+        if world().main:
+            _lock(home)
+        folder.mkdir(exist_ok=True)
         others = [path for path in home.iterdir() if path != folder]
         kept = sorted((path for path in others if (path / KEPT).exists()), key=lambda path: (path / KEPT).stat().st_mtime_ns)
         for path in set(others) - set(kept[-KEPT_SLOTS:]):
@@ -91,9 +100,12 @@ class ResumeSlot:
         return cls(folder)
 
     def publish(self, name: str, final: Path) -> None:
-        """Move the file or folder `name` of the slot to its final path.
+        """Let the file or folder `name` of the slot stand at its final path, too.
 
         What stood at the final path is replaced, parents are made. At no moment is there half of it at the final path.
+        The slot keeps it until `close`: DVC removes the artefacts of a run that is killed between two of them, and the next
+        run must find here what it goes on from. Both are links to the same bytes where the file system has links, which takes
+        no room, and copies elsewhere. So what is published must not be written to in place, only replaced.
         Nothing is forced to the disk here: a killed process loses none of what it has written, and files that must outlive a
         power cut (shards, weights, checkpoints) are flushed by those who write them.
         """
@@ -101,24 +113,32 @@ class ResumeSlot:
         if not source.exists():
             raise ValueError(f"expected {name} in the slot {self.folder}, got {sorted(p.name for p in self.folder.iterdir())}")
         final.parent.mkdir(parents=True, exist_ok=True)
-        old = final.with_name(f".{final.name}.old")
+        part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
+        _remove(part)
         _remove(old)
-        if source.is_dir() and os.path.lexists(final):
+        shutil.copytree(source, part, copy_function=_link) if source.is_dir() else _link(source, part)
+        if os.path.lexists(final) and (part.is_dir() or (final.is_dir() and not final.is_symlink())):
             final.rename(old)  # a folder cannot be renamed onto another one that is not empty
-        elif final.is_dir() and not final.is_symlink():
-            final.rename(old)
-        _move(source, final)
+        part.replace(final)
         _remove(old)
 
     def close(self, keep: Sequence[str] = ()) -> None:
-        """Delete the slot after success, but for the names in keep, which the next run with this fingerprint finds."""
-        if not keep:
-            _remove(self.folder)
-            return
-        for path in self.folder.iterdir():
-            if path.name not in keep:
-                _remove(path)
-        (self.folder / KEPT).touch()
+        """Delete the slot after success, but for the names in keep, which the next run with this fingerprint finds.
+
+        What is deleted is moved away whole before: half a slot would be worse than none for a run that finds it.
+        """
+        closed = self.folder.with_name(f"{self.folder.name}.closed")
+        _remove(closed)
+        if keep:
+            closed.mkdir()
+            for path in sorted(self.folder.iterdir()):
+                if path.name not in keep:
+                    path.rename(closed / path.name)
+            (self.folder / KEPT).touch()
+        else:
+            self.folder.rename(closed)
+        _remove(closed)
+        _unlock(self.folder.parent)
 
 
 def _torch_version() -> str:
@@ -159,18 +179,39 @@ def _add(digest: hashlib.blake2b, name: str, path: Path) -> None:
         raise WeakClipError(f"{path} is missing", "`dvc repro` makes what the stage needs, in order") from error
 
 
-def _move(source: Path, final: Path) -> None:
+def _link(source: str | Path, target: str | Path) -> None:
     try:
-        source.replace(final)
+        os.link(source, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in NO_LINKS:
             raise
-        # The final path is on another disk, such as a linked data folder: copy beside it, then rename.
-        part = final.with_name(f".{final.name}.part")
-        _remove(part)
-        shutil.copytree(source, part) if source.is_dir() else shutil.copyfile(source, part)
-        part.replace(final)
-        _remove(source)
+        shutil.copyfile(source, target)  # on another disk, such as a linked data folder, or on one without links
+
+
+def _lock(home: Path) -> None:
+    """Hold a stage's folder until `_unlock`, or until this process ends, however it does."""
+    home = home.resolve()
+    if home in _locked:
+        return
+    file = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise WeakClipError(
+            f"another process is running {home.name} in this folder",
+            "wait for it or end it; it may be left over from a `dvc repro` that was killed",
+        ) from error
+    except OSError:  # a file system that locks no folders
+        os.close(file)
+        return
+    _locked[home] = file
+
+
+def _unlock(home: Path) -> None:
+    file = _locked.pop(home.resolve(), None)
+    if file is not None:
+        os.close(file)
 
 
 def _remove(path: Path) -> None:

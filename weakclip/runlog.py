@@ -8,15 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
+from weakclip.errors import WeakClipError
 from weakclip.ranks import world
+from weakclip.sealed import sealed, unsealed
 
 DIGITS = 4  # after the point, in metrics and tables
 SIGNIFICANT = 6  # figures of a value in a curve
 
 
 def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
-    """Write nested figures as JSON: keys in their order, floats rounded to 4 digits, NaN and infinity as null."""
-    _write(path, json.dumps(_plain(metrics), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write nested figures as JSON, sealed: keys in their order, floats rounded to 4 digits, NaN and infinity as null."""
+    figures = {str(key): _plain(value) for key, value in metrics.items()}
+    _write(path, json.dumps(sealed(figures), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_metrics(path: Path, stage: str) -> dict[str, object]:
+    """The figures that `write_metrics` wrote in a stage. Raises WeakClipError if the file is missing or damaged."""
+    try:
+        return unsealed(path.read_bytes())
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", f"`dvc repro {stage}` writes it") from error
+    except ValueError as error:
+        raise WeakClipError(f"{path} is damaged: {error}", f"write it anew: `dvc repro -f -s {stage}`") from error
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -83,9 +96,13 @@ class StepLog:
 
     def _cut(self, step: int) -> None:
         for table in sorted(self._tables.rglob("*.tsv")):
-            head, *rows = table.read_text(encoding="utf-8").splitlines()
-            # A row that was cut off by a full disk or a killed process has no second column.
-            kept = [row for row in rows if row.count("\t") == 1 and int(row.split("\t")[0]) < step]
+            try:
+                head, *rows = table.read_text(encoding="utf-8").splitlines()
+                # A row that was cut off by a full disk or a killed process has no second column.
+                kept = [row for row in rows if row.count("\t") == 1 and int(row.split("\t")[0]) < step]
+            except ValueError as error:
+                hint = f"delete {self._tables.parent.parent} to start the stage from its beginning"
+                raise WeakClipError(f"{table} is damaged: {error}", hint) from error
             _write(table, "".join(f"{line}\n" for line in (head, *kept)))
 
 

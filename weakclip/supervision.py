@@ -113,7 +113,7 @@ def batch_maker(
         indices = batch_indices(step, count=len(records), batch_size=batch_size, seed=seed, purpose="weakclip")
         drawn = [(records[index], views.choose(records[index], draw)) for index in indices]
         chosen_records, chosen = [record for record, _ in drawn[part]], [view for _, view in drawn[part]]
-        photos = [read_photo(record.photo) for record in chosen_records]
+        photos = [read_photo(record.photo, record.crc32) for record in chosen_records]
         grid = chosen[0][0].height // patch
         side = max(1, round(crop * grid))
         corners = draw.integers(0, grid - side + 1, (batch_size, 2))[part]

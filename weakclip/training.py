@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: tor
     if not path.is_file():
         return 0
     try:
+        # What torch saves are zip archives, and it does not look at their checksums.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])

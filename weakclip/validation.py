@@ -55,7 +55,7 @@ def predictions(records: Sequence[Record], predict: Predict) -> Iterator[tuple[N
     """Photo and probabilities of each record; on a CPU a few photos go through the network side by side."""
 
     def read_and_predict(record: Record) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        photo = read_photo(record.photo)
+        photo = read_photo(record.photo, record.crc32)
         return photo, predict(photo)
 
     with side_by_side() as together:

@@ -19,16 +19,17 @@ from torch import Tensor, nn
 
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
+from weakclip.sealed import sealed, unsealed
 
 
 def save_weights(folder: Path, name: str, state: Mapping[str, Tensor], card: Mapping[str, object]) -> None:
     """Writes ``name.safetensors`` and ``name.json``; same tensors and card, same bytes.
 
-    The card gains ``weights_sha256``, which `load_weights` checks.
+    The card gains ``weights_sha256`` and a checksum of its own, which `load_weights` checks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = encode_safetensors({key: state[key].detach().cpu().contiguous() for key in sorted(state)})
-    text = json.dumps({**card, "weights_sha256": hashlib.sha256(data).hexdigest()}, indent=2) + "\n"
+    text = json.dumps(sealed({**card, "weights_sha256": hashlib.sha256(data).hexdigest()}), indent=2) + "\n"
     write_whole(folder / f"{name}.safetensors", data, sync=True)
     write_whole(folder / f"{name}.json", text.encode(), sync=True)
 
@@ -43,17 +44,20 @@ def load_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
             )
     data = weights.read_bytes()
     try:
-        card = json.loads(card_file.read_text())
-        state = parse_safetensors(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        card = unsealed(card_file.read_bytes())
+    except ValueError as error:
         raise WeakClipError(
-            f"{weights} or its card cannot be read: {error}", "restore it with `dvc checkout`, or run its stage again"
+            f"{card_file} is damaged: {error}", "restore it with `dvc checkout`, or run its stage again"
         ) from error
     if card.get("weights_sha256") != hashlib.sha256(data).hexdigest():
         raise WeakClipError(
-            f"{weights} does not belong to {card_file.name}", "restore both with `dvc checkout`, or run their stage again"
+            f"{weights} is damaged or does not belong to {card_file.name}",
+            "restore both with `dvc checkout`, or run their stage again",
         )
-    return state, card
+    try:
+        return parse_safetensors(data), card
+    except SafetensorError as error:
+        raise WeakClipError(f"{weights} is no safetensors file: {error}", "run its stage again") from error
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

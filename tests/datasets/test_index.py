@@ -21,6 +21,7 @@ def record(image_id: str, split: str, tags: tuple[int, ...] = (1,), *, mask: boo
         split=split,
         tags=tags,
         mask=Path("data/raw/masks") / f"{image_id}.png" if mask else None,
+        crc32=0xBEEF,
     )
 
 
@@ -77,8 +78,8 @@ def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_the_tables_are_plain_csv(tmp_path: Path) -> None:
     write_dataset(DATASET, tmp_path, [Skipped(file="z.jpg", reason="is empty, alas")])
     lines = (tmp_path / "images.csv").read_text(encoding="utf-8").split("\n")
-    assert lines[0] == "image_id,photo,height,width,split,tags,mask"
-    assert lines[1] == "a,data/raw/images/a.jpg,30,40,train,cat;traffic light,"
+    assert lines[0] == "image_id,photo,height,width,split,tags,mask,crc32"
+    assert lines[1] == "a,data/raw/images/a.jpg,30,40,train,cat;traffic light,,0000beef"
     assert (tmp_path / "skipped.csv").read_bytes() == b'file,reason\nz.jpg,"is empty, alas"\n'
 
 

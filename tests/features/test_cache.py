@@ -22,6 +22,7 @@ from weakclip.features.store import FeatureStore
 from weakclip.features.token_formats import FLOAT16, FORMATS, TokenFormat
 from weakclip.features.views import render_photo
 from weakclip.images import read_photo
+from weakclip.sealed import sealed, unsealed
 from weakclip.side_by_side import MOST
 from weakclip.write_behind import WAITING
 
@@ -166,7 +167,9 @@ def test_int8_is_gone_on_with_and_checked_as_float16_is(records: tuple[Record, .
 def test_tokens_of_an_unknown_format_are_refused(records: tuple[Record, ...], tmp_path: Path) -> None:
     cache(records, tmp_path / "features")
     index = tmp_path / "features" / "index.json"
-    index.write_text(index.read_text().replace('"float16"', '"int4"'))
+    content = unsealed(index.read_bytes())
+    content["attributes"]["dtype"] = "int4"
+    index.write_text(json.dumps(sealed(content)))
     with pytest.raises(WeakClipError, match="holds tokens as int4, this version reads float16 and int8"):
         FeatureStore(tmp_path / "features")
 

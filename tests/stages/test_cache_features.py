@@ -1,8 +1,7 @@
-import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -16,12 +15,13 @@ from tests.conftest import ROOT, change_params
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.clip.mini import MEAN, STD, build_mini_clip
 from weakclip.clip.model import Clip
-from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
+from weakclip.datasets.index import ClassList, Dataset, Record, read_dataset, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.features import cache
 from weakclip.features.store import FeatureStore
 from weakclip.features.views import View, render_photo
-from weakclip.images import read_photo
+from weakclip.images import file_crc32, read_photo
+from weakclip.sealed import unsealed
 
 METRICS = Path("data/results/cache_features/metrics.json")
 
@@ -86,7 +86,7 @@ def test_training_images_are_encoded_and_counted(project: Path, clip: Clip, caps
     # whole views of 48 x 64: 1 + 6 * 8 tokens, of 64 x 40: 1 + 8 * 5; crops 1 + 8 * 8; 128 channels, 3 blocks, float16
     n_bytes = (2 * (49 + 41 + 49) + 6 * 65) * 128 * 3 * 2
     expected = {"images": 3, "total_views": 12, "gigabytes": round(n_bytes / 1e9, 4)}
-    assert json.loads(METRICS.read_text()) == {"features": expected}
+    assert unsealed(METRICS.read_bytes()) == {"features": expected}
     assert "3 images, 12 views, 513 kB in " in capsys.readouterr().out
     assert not list(Path(".resume").rglob("*.h5"))
 
@@ -132,15 +132,19 @@ def test_an_interrupted_run_leaves_nothing_and_is_gone_on_with(project: Path, mo
     assert sorted(undisturbed) == ["index.json", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
 
 
-def test_a_replaced_photo_is_not_taken_from_an_interrupted_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo = Path("data/raw/photos/a.png")
-    with monkeypatch.context() as patch, pytest.raises(WeakClipError, match="free on the disk"):
-        patch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+def test_a_replaced_photo_is_refused_until_the_index_lists_it(project: Path) -> None:
+    index = read_dataset(Path("data/dataset"))
+    listed = tuple(replace(record, crc32=file_crc32(record.photo)) for record in index.records)
+    write_dataset(replace(index, records=listed), Path("data/dataset"))
+    Image.new("RGB", (64, 48)).save("data/raw/photos/a.png")
+    with pytest.raises(WeakClipError, match=r"a\.png is damaged, or another photo than the dataset index lists") as caught:
         cache_features.main()
+    assert "dvc repro prepare_dataset" in caught.value.hint
     (before,) = Path(".resume/cache_features").iterdir()
-    Image.new("RGB", (64, 48)).save(photo)
-    cache_features.main()
 
+    relisted = tuple(replace(record, crc32=file_crc32(record.photo)) for record in index.records)
+    write_dataset(replace(index, records=relisted), Path("data/dataset"))
+    cache_features.main()
     assert not before.exists()
     whole = FeatureStore(Path("data/features")).read(0)[4]
     mirrored = FeatureStore(Path("data/features")).read(1)[4]

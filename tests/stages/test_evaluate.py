@@ -12,6 +12,8 @@ from tests.conftest import change_params
 from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask, write_mask
+from weakclip.runlog import write_metrics
+from weakclip.sealed import unsealed
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("data/results/evaluate")
@@ -75,11 +77,12 @@ def write_project(*, labelled: str) -> None:
         folder = Path("data/results") / stage
         folder.mkdir(parents=True, exist_ok=True)
         blocks = {name: {key: value for key, value in block.items() if key != "miou"} for name, block in metrics.items()}
-        (folder / "metrics.json").write_text(json.dumps(metrics if "train" in labelled else blocks), encoding="utf-8")
+        write_metrics(folder / "metrics.json", metrics if "train" in labelled else blocks)
 
 
 def read(name: str) -> object:
-    return json.loads((OUT / name).read_text(encoding="utf-8"))
+    content = (OUT / name).read_bytes()
+    return unsealed(content) if name == "metrics.json" else json.loads(content)
 
 
 def test_figures_tables_predictions_and_report_are_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from weakclip.datasets.index import read_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask
 from weakclip.scores import ScoreStore
+from weakclip.sealed import sealed, unsealed
 
 METRICS = Path("data/results/generate_masks/metrics.json")
 OUTS = (Path("data/masks"), METRICS.parent)
@@ -98,8 +99,8 @@ def test_windows_and_scales_are_other_scores() -> None:
 
 def test_a_network_of_another_encoder_is_refused() -> None:
     path = Path("data/weakclip/weakclip.json")
-    card = json.loads(path.read_text())
-    path.write_text(json.dumps(card | {"weights_hash": "0" * 64}))
+    card = unsealed(path.read_bytes())
+    path.write_text(json.dumps(sealed(card | {"weights_hash": "0" * 64})))
     with pytest.raises(WeakClipError, match="data/weakclip was made with other weights of mini"):
         generate_masks.main()
     assert not Path("data/masks").exists()

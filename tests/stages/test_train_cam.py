@@ -13,6 +13,7 @@ from weakclip.datasets.index import read_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask
 from weakclip.scores import ScoreStore
+from weakclip.sealed import sealed, unsealed
 
 METRICS = Path("data/results/train_cam/metrics.json")
 OUTS = (Path("data/cam"), Path("data/results/train_cam"))
@@ -112,8 +113,8 @@ def test_an_incomplete_folder_of_seeds_is_refused() -> None:
 
 def test_features_of_another_encoder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     index = Path("data/features/index.json")
-    content = json.loads(index.read_text())
+    content = unsealed(index.read_bytes())
     content["attributes"]["weights_hash"] = "0" * 64
-    index.write_text(json.dumps(content))
+    index.write_text(json.dumps(sealed(content)))
     with pytest.raises(WeakClipError, match="data/features was made with other weights of mini"):
         train_cam.main()

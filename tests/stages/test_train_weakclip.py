@@ -18,6 +18,7 @@ from weakclip.network.published import start_from_clip
 from weakclip.network.trained import load_weakclip
 from weakclip.released.names import our_name
 from weakclip.sampling import held_out
+from weakclip.sealed import sealed, unsealed
 from weakclip.supervision import OnlineViews
 
 METRICS = Path("data/results/train_weakclip/metrics.json")
@@ -88,7 +89,7 @@ def test_held_out_images_are_not_trained_on() -> None:
 def test_nothing_held_out_gives_no_figures() -> None:
     change_params(Path("params.yaml"), {"weakclip.held_out_share": 0.0, "weakclip.boundary_weight": 0.0})
     train_weakclip.main()
-    assert json.loads(METRICS.read_text()) == {"held_out": {"n": 0}}
+    assert unsealed(METRICS.read_bytes()) == {"held_out": {"n": 0}}
 
 
 def test_views_are_encoded_while_training_where_the_features_hold_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +201,8 @@ def test_the_published_variant_refuses_what_the_released_code_has_not(
 
 def test_features_of_another_encoder_are_refused() -> None:
     index = Path("data/features/index.json")
-    content = json.loads(index.read_text())
+    content = unsealed(index.read_bytes())
     content["attributes"]["weights_hash"] = "0" * 64
-    index.write_text(json.dumps(content))
+    index.write_text(json.dumps(sealed(content)))
     with pytest.raises(WeakClipError, match="data/features was made with other weights of mini"):
         train_weakclip.main()

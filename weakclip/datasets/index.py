@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from weakclip.errors import WeakClipError
+from weakclip.sealed import sealed, unsealed
 
 SPLITS: Final = ("train", "trainaug", "val")
-COLUMNS: Final = ("image_id", "photo", "height", "width", "split", "tags", "mask")
+COLUMNS: Final = ("image_id", "photo", "height", "width", "split", "tags", "mask", "crc32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,8 @@ class Record:
     """One image.
 
     ``photo``, ``mask``: relative to the project root. ``height``, ``width``: pixels of the upright photo.
-    ``split``: train, trainaug or val. ``tags``: class indices from 1, ascending.
+    ``split``: train, trainaug or val. ``tags``: class indices from 1, ascending. ``crc32``: of the photo's file, for
+    `read_photo`; None where it is not known.
     """
 
     image_id: str
@@ -57,6 +61,7 @@ class Record:
     split: str
     tags: tuple[int, ...]
     mask: Path | None
+    crc32: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +111,12 @@ class Collection:
 
 
 def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = ()) -> None:
-    """Write ``dataset.json``, ``images.csv`` and ``skipped.csv`` into a folder, which is made if it is not there."""
+    """Write ``dataset.json``, ``images.csv`` and ``skipped.csv`` into a folder, which is made if it is not there.
+
+    ``dataset.json`` vouches for itself and for ``images.csv``, and that for the photos.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     classes = dataset.classes
-    document = {
-        "name": dataset.name,
-        "classes": list(classes.names),
-        "synonyms": {name: list(words) for name, words in zip(classes.names, classes.synonyms, strict=True) if words},
-        "background_words": list(classes.background_words),
-    }
-    (folder / "dataset.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = [
         (
             record.image_id,
@@ -125,10 +126,20 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
             record.split,
             ";".join(classes.names[tag - 1] for tag in record.tags),
             record.mask.as_posix() if record.mask else "",
+            "" if record.crc32 is None else f"{record.crc32:08x}",
         )
         for record in dataset.records
     ]
     write_table(folder / "images.csv", COLUMNS, rows)
+    document = {
+        "name": dataset.name,
+        "classes": list(classes.names),
+        "synonyms": {name: list(words) for name, words in zip(classes.names, classes.synonyms, strict=True) if words},
+        "background_words": list(classes.background_words),
+        "images": _digest((folder / "images.csv").read_bytes()),
+    }
+    text = json.dumps(sealed(document), indent=2, ensure_ascii=False) + "\n"
+    (folder / "dataset.json").write_text(text, encoding="utf-8", newline="\n")
     write_table(folder / "skipped.csv", ("file", "reason"), [(item.file, item.reason) for item in skipped])
 
 
@@ -149,20 +160,47 @@ def read_dataset(folder: Path) -> Dataset:
         if not (folder / name).is_file():
             raise WeakClipError(f"{folder / name} is missing", "`dvc repro prepare_dataset` writes it")
     try:
-        document = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        document = read_document(folder / "dataset.json")
         names = tuple(document["classes"])
         classes = ClassList(
             names=names,
             synonyms=tuple(tuple(document["synonyms"].get(name, ())) for name in names),
             background_words=tuple(document["background_words"]),
         )
-        index = {name: 1 + position for position, name in enumerate(names)}
-        with (folder / "images.csv").open(encoding="utf-8", newline="") as file:
-            records = tuple(parse_record(row, index) for row in csv.DictReader(file))
+        table = (folder / "images.csv").read_bytes()
+        records = parse_table(table, {name: 1 + position for position, name in enumerate(names)})
+        if document["images"] != _digest(table):
+            raise ValueError("images.csv: it does not match its checksum in dataset.json")
         return Dataset(name=document["name"], classes=classes, records=records)
-    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
-        problem = f"{folder} does not hold a dataset index: {type(error).__name__}: {error}"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        problem = f"{folder} does not hold a dataset index: {error}"
         raise WeakClipError(problem, "write it anew: `dvc repro --force prepare_dataset`") from error
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    try:
+        return unsealed(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def parse_table(table: bytes, index: dict[str, int]) -> tuple[Record, ...]:
+    """The records of ``images.csv``. Raises ValueError that names the line which is none."""
+    try:
+        rows = csv.DictReader(io.StringIO(table.decode("utf-8"), newline=""))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"images.csv, line {table[: error.start].count(10) + 1}: it is not UTF-8") from error
+    records = []
+    try:
+        for row in rows:
+            records.append(parse_record(row, index))
+    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
+        raise ValueError(f"images.csv, line {rows.line_num}: {type(error).__name__}: {error}") from error
+    return tuple(records)
 
 
 def parse_record(row: dict[str, str], index: dict[str, int]) -> Record:
@@ -176,4 +214,5 @@ def parse_record(row: dict[str, str], index: dict[str, int]) -> Record:
         split=row["split"],
         tags=tuple(index[tag] for tag in row["tags"].split(";")) if row["tags"] else (),
         mask=Path(row["mask"]) if row["mask"] else None,
+        crc32=int(row["crc32"], 16) if row["crc32"] else None,
     )

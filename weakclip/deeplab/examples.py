@@ -29,13 +29,14 @@ IN_MEMORY: Final = 2_000_000_000  # bytes of decoded photos and masks that are k
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A photo and its mask, of ``height`` x ``width`` pixels each."""
+    """A photo and its mask, of ``height`` x ``width`` pixels each. ``crc32``: of the photo's file, see `read_photo`."""
 
     image_id: str
     photo: Path
     mask: Path
     height: int
     width: int
+    crc32: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ def with_true_masks(records: Sequence[Record]) -> tuple[Example, ...]:
 
 
 def _example(record: Record, mask: Path) -> Example:
-    return Example(image_id=record.image_id, photo=record.photo, mask=mask, height=record.height, width=record.width)
+    return Example(
+        image_id=record.image_id, photo=record.photo, mask=mask, height=record.height, width=record.width, crc32=record.crc32
+    )
 
 
 def read_example(example: Example, num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Photo (H, W, 3) and mask (H, W); refuses a mask of another size or with foreign indices by file name."""
-    photo, mask = read_photo(example.photo), read_mask(example.mask)
+    photo, mask = read_photo(example.photo, example.crc32), read_mask(example.mask)
     if mask.shape != photo.shape[:2]:
         problem = f"{example.mask} is {mask.shape[1]} x {mask.shape[0]} pixels, its photo {photo.shape[1]} x {photo.shape[0]}"
         raise WeakClipError(problem, "a mask has the size of its photo; write it anew: `dvc repro`")

@@ -228,7 +228,7 @@ def _rendered_photos(shard: ShardPlan, needed: set[int], *, ahead: int, workers:
 
 
 def _render(record: Record, views: Mapping[int, View]) -> dict[int, Pixels]:
-    photo = read_photo(record.photo)
+    photo = read_photo(record.photo, record.crc32)
     if photo.shape[:2] != (record.height, record.width):
         found, expected = f"{photo.shape[1]} x {photo.shape[0]}", f"{record.width} x {record.height}"
         problem = f"{record.photo} is {found} pixels, the dataset index says {expected}"

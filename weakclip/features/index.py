@@ -11,10 +11,11 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
-from weakclip.features.shards import ShardReader, sync_folder
+from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
+from weakclip.sealed import sealed, unsealed
 
 INDEX: Final = "index.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def shard_name(number: int) -> str:
@@ -25,17 +26,21 @@ def shard_name(number: int) -> str:
 def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence[int], images: Mapping[str, int]) -> None:
     """Write `index.json`: the attributes that all shards carry, the number of rows of each shard, each image's first row.
 
-    Rows are counted over all shards; the shards are named by `shard_name`.
+    Rows are counted over all shards, which are there, named by `shard_name`. Of each the checksum of its rows' checksums is
+    kept: it says which shard belongs here, and lets the index stand for all that is in the folder.
     """
+    named = [(shard_name(number), rows) for number, rows in enumerate(shards)]
     content = {
         "format": FORMAT,
         "attributes": attributes,
-        "shards": [{"file": shard_name(number), "rows": rows} for number, rows in enumerate(shards)],
+        "shards": [
+            {"file": name, "rows": rows, "crc32": checksum([open_shard(folder / name, "").checksums])} for name, rows in named
+        ],
         "images": images,
     }
     part = folder / f"{INDEX}.part"
     with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        file.write(json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / INDEX)
@@ -53,19 +58,19 @@ class ShardFolder:
         self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
         path = folder / INDEX
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = unsealed(path.read_bytes())
             self.attributes: dict[str, Any] = content["attributes"]
             self.images: dict[str, int] = content["images"]
             """The first row of each image."""
-            self._files: list[tuple[str, int]] = [(shard["file"], shard["rows"]) for shard in content["shards"]]
+            self._files: list[tuple[str, int, int]] = [(s["file"], s["rows"], s["crc32"]) for s in content["shards"]]
             made_as = content["format"]
         except FileNotFoundError as error:
             raise WeakClipError(f"{path} is missing", remedy) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeakClipError(f"{path} is damaged", remedy) from error
+            raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
         if made_as != FORMAT:
             raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
-        self._firsts = list(accumulate((rows for _, rows in self._files), initial=0))
+        self._firsts = list(accumulate((rows for _, rows, _ in self._files), initial=0))
         self._readers: dict[int, ShardReader] = {}
 
     def __len__(self) -> int:
@@ -102,9 +107,9 @@ class ShardFolder:
     def _reader(self, number: int) -> ShardReader:
         reader = self._readers.get(number)
         if reader is None:
-            name, rows = self._files[number]
+            name, rows, proof = self._files[number]
             reader = ShardReader(self.folder / name, self._remedy)
-            if len(reader.layout.counts) != rows or reader.layout.attributes != self.attributes:
+            if len(reader.layout.counts) != rows or reader.layout.attributes != self.attributes or reader.proof != proof:
                 raise WeakClipError(f"{reader.path} does not belong to {self.folder / INDEX}", self._remedy)
             self._readers[number] = reader
             if self._open_at_most is not None and len(self._readers) > self._open_at_most:

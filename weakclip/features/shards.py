@@ -110,6 +110,8 @@ class ShardReader:
         if not shard.complete:
             raise WeakClipError(f"{path} is not complete", remedy)
         self.layout = shard.layout
+        self.proof = checksum([shard.checksums])
+        """The checksum of the rows' checksums: another one, another shard."""
         self._checksums = shard.checksums
         self._shard = shard
         self._verified = np.zeros(len(shard.checksums), dtype=np.bool_)
@@ -190,16 +192,16 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
                 raise ValueError("its description does not match its checksum")
             complete, checksums = bool(file[COMPLETE][0]), file[CHECKSUMS][...]
             offsets = {name: int(file[name].id.get_offset()) for name in file}
+        mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        arrays: dict[str, NDArray[Any]] = {}
+        for column in layout.columns:
+            shape, start = (layout.entries(column), *column.shape), offsets[column.name]
+            length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
+            arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             raise
         raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
-    mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-    arrays: dict[str, NDArray[Any]] = {}
-    for column in layout.columns:
-        shape, start = (layout.entries(column), *column.shape), offsets[column.name]
-        length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
-        arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
 
 

@@ -121,8 +121,8 @@ def image_batch_maker(
         indices = batch_indices(step, count=len(records), batch_size=batch_size, seed=seed, purpose="weakclip")
         chosen = [records[index] for index in indices]
         views = [
-            augment(read_photo(record.photo), read_mask(seed_folder / f"{record.image_id}.png"), augmentation, draw)
-            for record in chosen
+            augment(photo, read_mask(seed_folder / f"{record.image_id}.png"), augmentation, draw)
+            for record, photo in ((record, read_photo(record.photo, record.crc32)) for record in chosen)
         ][part]
         return image_batch(
             pinned(torch.from_numpy(np.stack([image for image, _ in views])).permute(0, 3, 1, 2)),

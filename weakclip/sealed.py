@@ -1,0 +1,37 @@
+"""JSON documents that carry a checksum of what they say: damage shows, even where it leaves valid JSON behind."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+SEAL: Final = "checksum"
+
+
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
+    """The content, and last its checksum.
+
+    That stands in a list, because DVC takes the numbers and texts of a metrics file for figures, but not its lists.
+    """
+    return {**content, SEAL: [_digest(content)]}
+
+
+def unsealed(document: bytes) -> dict[str, Any]:
+    """The content of a document that was made of what `sealed` returns.
+
+    Raises:
+        ValueError: it is no such document, or is damaged.
+    """
+    content = json.loads(document)
+    if not isinstance(content, dict) or SEAL not in content:
+        raise ValueError(f"it is no JSON object with a {SEAL}")
+    seal = content.pop(SEAL)
+    if seal != [_digest(content)]:
+        raise ValueError(f"its content does not match its {SEAL}")
+    return content
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    # As it comes back from a file: keys are texts there, and tuples lists.
+    read = json.loads(json.dumps(content, allow_nan=False))
+    return hashlib.blake2b(json.dumps(read, sort_keys=True).encode(), digest_size=8).hexdigest()
