@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,8 @@ from safetensors.torch import save as encode_safetensors
 from torch import Tensor, nn
 
 from weakclip.errors import WeakClipError
+
+FORMAT: Final = 1  # of a card that names none; whoever changes what a card means writes `format` into it and raises this
 
 
 def save_weights(folder: Path, name: str, state: Mapping[str, Tensor], card: Mapping[str, object]) -> None:
@@ -58,6 +61,11 @@ def load_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
         raise WeakClipError(
             f"{weights} or its card cannot be read: {error}", "restore it with `dvc checkout`, or run its stage again"
         ) from error
+    if card.get("format", FORMAT) != FORMAT:
+        raise WeakClipError(
+            f"{card_file} has format {card['format']}, this version reads {FORMAT}",
+            "use the version of weakclip that wrote it, or run its stage again",
+        )
     if card.get("weights_sha256") != hashlib.sha256(data).hexdigest():
         raise WeakClipError(
             f"{weights} does not belong to {card_file.name}", "restore both with `dvc checkout`, or run their stage again"

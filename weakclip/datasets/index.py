@@ -13,6 +13,7 @@ from typing import Final
 from weakclip.errors import WeakClipError
 
 SPLITS: Final = ("train", "trainaug", "val")
+FORMAT: Final = 1  # of a dataset.json that names none; whoever changes what an index means writes `format` and raises this
 COLUMNS: Final = ("image_id", "photo", "height", "width", "split", "tags", "mask")
 
 
@@ -150,6 +151,8 @@ def read_dataset(folder: Path) -> Dataset:
             raise WeakClipError(f"{folder / name} is missing", "`dvc repro prepare_dataset` writes it")
     try:
         document = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        if document.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"it has format {document['format']}, this version reads {FORMAT}")
         names = tuple(document["classes"])
         classes = ClassList(
             names=names,
