@@ -28,7 +28,7 @@ from weakclip.evaluation import (
 )
 from weakclip.gallery import Choice, Maps, Ranking, gallery_images, picture_side, spread, write_overlay, write_pictures
 from weakclip.params import load
-from weakclip.progress import say
+from weakclip.progress import bytes_in, say, size
 from weakclip.ranks import leave_to_main
 from weakclip.report.gallery import GalleryRow
 from weakclip.report.page import Report, write_report
@@ -94,7 +94,7 @@ def main(
         slot.publish(name, out / name)
     slot.close()
     print_table(stages, known_without_masks(stages))
-    say(f"  report: {out / 'report' / 'index.html'}")
+    say(f"  wrote {out} ({size(bytes_in(out))}); report: {out / 'report' / 'index.html'}")
 
 
 def read_block(results: Path, stage: str) -> Mapping[str, object]:

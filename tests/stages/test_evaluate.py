@@ -114,7 +114,7 @@ def test_figures_tables_predictions_and_report_are_written(project: Path, capsys
     assert (read_mask(OUT / "predictions/v.png") == 2).sum() == 140
     assert sorted(path.name for path in (OUT / "predictions").iterdir()) == ["v.png", "w.png"]
     output = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in output] == ["seed", "pseudo", "refined", "val", "report:"]
+    assert [line.split()[0] for line in output] == ["seed", "pseudo", "refined", "val", "wrote"]
     assert "+10.50" in output[2]
     assert output[-1].endswith("data/results/evaluate/report/index.html")
 
