@@ -28,7 +28,7 @@ from weakclip.features.store import FeatureStore
 from weakclip.gallery import gallery_images
 from weakclip.inference import Fusion
 from weakclip.pseudo_masks import write_pseudo_masks, write_scores
-from weakclip.report import StageFigures
+from weakclip.report.quality import StageFigures
 from weakclip.runlog import write_metrics
 from weakclip.seeding import rng
 from weakclip.validation import predict_masks
@@ -135,8 +135,9 @@ def score() -> None:
     write_metrics(results / "metrics.json", {"val": val})
     choices = gallery_images(index, *evaluate.rank(index, masks, image_iou, confidence), 4)
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
-    predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
-    gallery = evaluate.draw_gallery(choices, masks, results / "gallery", results / "report" / "images")
+    confidence |= predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
+    masks["training"] = results / "gallery"
+    gallery = evaluate.draw_gallery(choices, masks, None, image_iou, confidence, results / "report" / "images")
     earlier = StageFigures(stage="refined", block=evaluate.read_block(Path("data/results"), "refined"))
     evaluate.write_figures(results, index, (earlier, StageFigures(stage="val", block=val)), confusions, gallery)
 

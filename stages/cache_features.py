@@ -17,7 +17,7 @@ from weakclip.features.forecast import describe, seconds_per_token
 from weakclip.features.plan import ViewRecipe
 from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
-from weakclip.progress import duration, say, size
+from weakclip.progress import close_with, duration, say
 from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
@@ -70,11 +70,8 @@ def main(
     slot.publish("features", out)
     slot.publish("metrics.json", metrics)
     slot.close()
-    say(
-        f"  {stored.images:,} images, {stored.views:,} views, {size(stored.n_bytes)} in {duration(seconds)}"
-        f" ({stored.images / seconds:,.1f} images/s)"
-    )
-    say(f"  wrote {out}")
+    pace = f"in {duration(seconds)}, {stored.images / seconds:,.1f} images/s"
+    close_with(f"{stored.images:,} images, {stored.views:,} views {pace}", out)
 
 
 def view_recipe(p: parameters.Params, patch: int) -> ViewRecipe:

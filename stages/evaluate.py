@@ -1,7 +1,8 @@
 """Measure the retrained DeepLab on the validation images and write the report page.
 
-Reads the DeepLab, the dataset index with its photos and true masks (where there are any), the masks of the earlier stages and
-their metrics. Writes predictions, figures and the report. Params: evaluate.
+Reads the DeepLab, the dataset index with its photos and true masks (where there are any), the class activation maps and masks
+of the earlier stages and their metrics. Writes predictions, figures, a few photos with their masks (for `dvc plots`) and the
+report. Params: evaluate.
 """
 
 import shutil
@@ -15,7 +16,7 @@ from weakclip.datasets.index import Dataset, read_dataset
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.evaluation import (
     Confusion,
-    agreement,
+    changed_shares,
     class_rows,
     confusion_rows,
     mean_iou,
@@ -23,23 +24,29 @@ from weakclip.evaluation import (
     score_records,
     tag_recall,
 )
-from weakclip.gallery import Choice, Ranking, gallery_images, thumbnail_side, write_panels
+from weakclip.gallery import Choice, Maps, Ranking, gallery_images, picture_side, spread, write_overlay, write_pictures
 from weakclip.params import load
-from weakclip.progress import say
+from weakclip.progress import bytes_in, say, size
 from weakclip.ranks import leave_to_main
-from weakclip.report import GalleryRow, Report, StageFigures, conditions, deltas, write_report
+from weakclip.report.gallery import GalleryRow
+from weakclip.report.page import Report, write_report
+from weakclip.report.quality import StageFigures, conditions, deltas
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import read_metrics, write_metrics, write_rows
+from weakclip.scores import ScoreStore
 from weakclip.validation import mean, predict_masks
 from weakclip.workers import workers
 
 MEASURED_BY = {"seed": "train_cam", "pseudo": "generate_masks", "refined": "refine_masks"}
+OVERLAYS = 4  # photos of each kind for `dvc plots`
+FILES = ("metrics.json", "class_iou.json", "confusion.json", "quality.json", "predictions", "overlays", "report")
 
 
 def main(
     params: Path = Path("params.yaml"),
     dataset: Path = Path("data/dataset"),
     deeplab: Path = Path("data/deeplab"),
+    cams: Path = Path("data/cam/cams"),
     seeds: Path = Path("data/cam/labels"),
     pseudo: Path = Path("data/masks/pseudo"),
     refined: Path = Path("data/masks/refined"),
@@ -70,15 +77,22 @@ def main(
     stages = (*earlier, StageFigures(stage="val", block=val))
     choices = gallery_images(index, *rank(index, masks, image_iou, confidence), p.gallery_size)
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
-    predict_masks(chosen, predict, slot.folder / "gallery", slot.folder / "gallery.jsonl", kernel)
-    shutil.rmtree(slot.folder / "report", ignore_errors=True)
-    gallery = draw_gallery(choices, masks, slot.folder / "gallery", slot.folder / "report" / "images")
+    predicted = slot.folder / "gallery"
+    confidence |= predict_masks(chosen, predict, predicted, slot.folder / "gallery.jsonl", kernel)
+    masks["training"] = predicted
+    labelled = [record for record in chosen if record.mask is not None]
+    image_iou["training"] = score_records(labelled, predicted, index.classes.num_classes)[1]
+    for name in ("report", "overlays"):
+        shutil.rmtree(slot.folder / name, ignore_errors=True)
+    store = ScoreStore(cams) if cams.is_dir() else None  # imported seeds come without maps
+    gallery = draw_gallery(choices, masks, store, image_iou, confidence, slot.folder / "report" / "images")
+    draw_overlays(index, masks, slot.folder / "overlays")
     write_figures(slot.folder, index, stages, confusions, gallery)
-    for name in ("metrics.json", "class_iou.json", "confusion.json", "quality.json", "predictions", "report"):
+    for name in FILES:
         slot.publish(name, out / name)
     slot.close()
     print_table(stages, known_without_masks(stages))
-    say(f"  report: {out / 'report' / 'index.html'}")
+    say(f"  wrote {out} ({size(bytes_in(out))}); report: {out / 'report' / 'index.html'}")
 
 
 def read_block(results: Path, stage: str) -> Mapping[str, object]:
@@ -114,32 +128,64 @@ def rank(
     """What the gallery's training and validation images are chosen by: IoU, or what stands in for it without true masks."""
     training = Ranking(name="IoU of the refined mask", scores=image_iou.get("refined", {}))
     if not training.scores:
-        agreed = agreement(index.training, masks["pseudo"], masks["refined"], index.classes.num_classes, workers())
-        training = Ranking(name="agreement of pseudo and refined mask", scores=agreed)
+        changed = changed_shares(index.training, masks["pseudo"], masks["refined"], index.classes.num_classes, workers())
+        training = Ranking(name="changed by the CRF", scores=changed, large_is_good=False)
     val = Ranking(name="IoU", scores=image_iou.get("val", {}))
-    return training, val if val.scores else Ranking(name="confidence", scores=confidence)
+    return training, val if val.scores else Ranking(name="mean confidence", scores=confidence)
 
 
-def draw_gallery(choices: Sequence[Choice], masks: Mapping[str, Path], deeplab: Path, images: Path) -> tuple[GalleryRow, ...]:
-    """Write the gallery's pictures: photo, DeepLab, truth of val images; the masks of all stages for training images."""
-    side = thumbnail_side(sum(3 if choice.record.split == "val" else 6 for choice in choices))
+def draw_gallery(
+    choices: Sequence[Choice],
+    masks: Mapping[str, Path],
+    maps: ScoreStore | None,
+    image_iou: Mapping[str, Mapping[str, float]],
+    confidence: Mapping[str, float],
+    images: Path,
+) -> tuple[GalleryRow, ...]:
+    """Write the gallery's pictures: photo, DeepLab and truth of val images; of training images all stages' as well.
+
+    ``masks`` and ``image_iou``: by stage, and as ``training`` those of DeepLab for training images.
+    """
+    of_val = sum(choice.record.split == "val" for choice in choices)
+    side = picture_side(len(choices), 2 * of_val + 6 * (len(choices) - of_val))
     rows = []
     for choice in choices:
         record = choice.record
-        folders = {"deeplab": masks["val"]}
-        if record.split != "val":
-            folders = {stage: masks[stage] for stage in MEASURED_BY} | {"deeplab": deeplab}
-        files = {column: folder / f"{record.image_id}.png" for column, folder in folders.items()}
+        group = "val" if record.split == "val" else "train"
+        of_column = {"deeplab": "val"} if group == "val" else {**{stage: stage for stage in MEASURED_BY}, "deeplab": "training"}
+        files = {column: masks[stage] / f"{record.image_id}.png" for column, stage in of_column.items()}
+        cam = None
+        if maps is not None and group == "train":
+            classes, values = maps.read(record.image_id)
+            cam = Maps(classes=tuple(classes.tolist()), values=values)
+        figures = {
+            column: f"{100 * image_iou[stage][record.image_id]:.1f}"
+            for column, stage in of_column.items()
+            if record.image_id in image_iou.get(stage, {})
+        }
+        if not figures:
+            figures = {"deeplab": f"{100 * confidence[record.image_id]:.0f} % sure"}
         rows.append(
             GalleryRow(
                 image_id=record.image_id,
-                split=record.split,
-                remark=f"{choice.rank}: {choice.ranked_by} {100 * choice.score:.1f} %",
+                group=group,
+                rank=choice.rank,
+                quality=choice.score if choice.ranking.large_is_good else -choice.score,
+                remark=f"{choice.ranking.name} {100 * choice.score:.1f} %",
                 tags=record.tags,
-                panels=write_panels(record, files | {"truth": record.mask}, images, side),
+                pictures=write_pictures(record, files | {"truth": record.mask}, cam, images, side),
+                figures=figures,
             )
         )
     return tuple(rows)
+
+
+def draw_overlays(index: Dataset, masks: Mapping[str, Path], folder: Path) -> None:
+    """Write a few photos with their refined mask or DeepLab's: the same photos whatever the parameters, to be compared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage, name, records in (("refined", "refined", index.training), ("val", "deeplab", index.val)):
+        for record in spread(records, OVERLAYS):
+            write_overlay(record, masks[stage] / f"{record.image_id}.png", folder / f"{name}_{record.image_id}.png")
 
 
 def write_figures(

@@ -15,7 +15,7 @@ from weakclip.evaluation import mask_quality, tag_recall
 from weakclip.inference import Fusion
 from weakclip.network.trained import load_weakclip
 from weakclip.params import load
-from weakclip.progress import say
+from weakclip.progress import close_with
 from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
 from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
@@ -73,7 +73,7 @@ def main(
     slot.publish("scores", scores)
     slot.publish("pseudo", pseudo)
     slot.close()
-    say(f"  pseudo {quality.get('miou', 'without true masks')}  tag recall {recall} %")
+    close_with(f"pseudo {quality.get('miou', 'without true masks')}  tag recall {recall} %", scores, pseudo)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from weakclip.datasets.index import Collection, Dataset, write_dataset
 from weakclip.datasets.mini_dataset import draw_mini_dataset
 from weakclip.datasets.voc12 import read_voc12
 from weakclip.params import Params, load
-from weakclip.progress import say
+from weakclip.progress import close_with, say
 from weakclip.resume import ResumeSlot, fingerprint
 from weakclip.runlog import write_metrics
 
@@ -48,7 +48,7 @@ def main(
     slot.close()
     shares = ", ".join(f"{figures[name]:,} {name}" for name in ("train", "trainaug", "val", "skipped") if name in figures)
     classes = len(collection.dataset.classes.names)
-    say(f"  {p.dataset.name}: {figures['images']:,} images of {classes} classes ({shares}) in {out}")
+    close_with(f"{p.dataset.name}: {figures['images']:,} images of {classes} classes ({shares})", out)
 
 
 def collect(p: Params, raw: Path, folder: Path, out: Path) -> Collection:

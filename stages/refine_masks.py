@@ -13,7 +13,7 @@ from weakclip.crf import CrfKernel
 from weakclip.datasets.index import read_dataset
 from weakclip.evaluation import mask_quality, percent, tag_recall
 from weakclip.params import load
-from weakclip.progress import say
+from weakclip.progress import close_with, say
 from weakclip.ranks import leave_to_main
 from weakclip.refinement import Refinement, refine_all
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
@@ -67,13 +67,12 @@ def main(
     for name, final in (("refined", refined), ("gated", gated), ("metrics.json", metrics)):
         slot.publish(name, final)
     slot.close()
-    if "miou" in quality:
-        say(f"  refined {quality['miou']} mIoU on {quality['n']:,} labelled train images")
     say(
         f"  the CRF changed {figures['changed']} % of the pixels; confidence {figures['confidence']} %, "
         f"tag recall {figures['tag_recall']} %, {kept} % of the pixels pass the gate"
     )
-    say(f"  wrote {refined} and {gated}")
+    measured = f"refined {quality['miou']} mIoU on {quality['n']:,} labelled train images" if "miou" in quality else ""
+    close_with(measured or "refined without true masks", refined, gated)
 
 
 if __name__ == "__main__":

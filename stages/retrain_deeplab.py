@@ -13,7 +13,7 @@ from weakclip.deeplab.encoders import weights_file
 from weakclip.deeplab.examples import with_masks_from, with_true_masks
 from weakclip.deeplab.recipe import Retraining
 from weakclip.deeplab.retraining import retrain
-from weakclip.progress import say, size
+from weakclip.progress import close_with
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
 
@@ -50,10 +50,10 @@ def main(
     for name, final in (("deeplab", out), ("plots", plots), ("metrics.json", metrics)):
         slot.publish(name, final)
     slot.close()
-    weights = out / "deeplab.safetensors"
-    say(f"  wrote {weights}   {size(weights.stat().st_size)}")
+    closing = f"DeepLab of {len(examples):,} photos"
     if figures:
-        say(f"  {figures['val_miou']:.2f} val mIoU at one scale, not mirrored; `evaluate` measures it fully")
+        closing = f"{figures['val_miou']:.2f} val mIoU at one scale, not mirrored (`evaluate` measures it fully)"
+    close_with(closing, out)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from weakclip.evaluation import mask_quality
 from weakclip.features.store import FeatureStore
 from weakclip.masks import write_mask
 from weakclip.params import Params, load
-from weakclip.progress import say, track
+from weakclip.progress import close_with, track
 from weakclip.ranks import leave_to_main, world
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
@@ -72,8 +72,8 @@ def main(
     shutil.copytree(slot.folder / "plots", slot.folder / "curves")
     slot.publish("curves", plots)
     slot.close(keep=["state.pt", "plots"])
-    tags = f"  tag mAP {figures['tags']['map']}" if "tags" in figures else ""
-    say(f"{tags}  seed {quality.get('miou', 'without true masks')}")
+    tags = f"tag mAP {figures['tags']['map']}  " if "tags" in figures else ""
+    close_with(f"{tags}seed {quality.get('miou', 'without true masks')}", out)
 
 
 def import_seeds(p: Params, index: Dataset, cam: Path) -> None:

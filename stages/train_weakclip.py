@@ -27,7 +27,7 @@ from weakclip.network.weakclip import WeakClipSizes
 from weakclip.objective import Objective
 from weakclip.params import Params, load
 from weakclip.prefetch import Prefetcher
-from weakclip.progress import say
+from weakclip.progress import close_with
 from weakclip.ranks import leave_to_main, world
 from weakclip.released.training import RELEASED_TUNING, image_batch_maker, released_objective
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
@@ -113,7 +113,7 @@ def main(
     slot.publish("weakclip", out)
     slot.publish("plots", plots)
     slot.close()
-    say("  " + "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
+    close_with("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()), out)
 
 
 def check_variant(p: Params, store: FeatureStore) -> None:

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import (
-    agreement,
+    changed_shares,
     class_rows,
     confusion_matrix,
     confusion_rows,
@@ -129,7 +129,15 @@ def test_each_image_has_its_own_score(tmp_path: Path) -> None:
     records = [record("a", mask=truth / "a.png"), record("b", mask=truth / "b.png"), record("c")]
     _, scores = score_records(records, folder, 4)
     assert scores == {"a": 0.5, "b": 1.0}
-    assert agreement(records[:2], folder, truth, 4) == scores
+
+
+def test_changed_pixels_are_counted_without_those_that_were_unsure_before(tmp_path: Path) -> None:
+    before = np.array([[0, 1, 255, 2]], np.uint8)
+    folder = write(tmp_path / "p", a=before, b=before, c=np.full_like(before, 255))
+    other = write(tmp_path / "r", a=before, b=np.array([[0, 2, 1, 255]], np.uint8), c=before)
+    shares = changed_shares([record("a"), record("b"), record("c")], folder, other, 4)
+    assert (shares["a"], shares["b"]) == (0.0, pytest.approx(2 / 3))
+    assert np.isnan(shares["c"])
 
 
 def test_tag_recall_counts_tags_with_at_least_one_pixel(tmp_path: Path) -> None:

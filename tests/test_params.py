@@ -176,3 +176,16 @@ def test_anything_but_a_positive_number_is_no_learning_rate(value: object) -> No
     values = load(ROOT / "params.yaml").model_dump() | {"lr": value}
     with pytest.raises(ValueError, match="lr"):
         Params.model_validate(values)
+
+
+def test_a_file_of_an_older_version_is_told_what_its_preset_has(file: Path) -> None:
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(("  gate:", "  dtype:"))]
+    file.write_text("\n".join(lines))
+    error = problem(file, {})
+    assert error.problem == f"{file}: features.dtype is missing; crf.gate is missing"
+    assert error.hint.startswith('is it of an older version? the preset mini has features.dtype: "float16", crf.gate: 0.95')
+
+
+def test_missing_names_without_a_known_dataset_get_the_plain_hint(file: Path) -> None:
+    file.write_text(file.read_text().replace("name: mini", "name: other").replace("seed:", "# seed:"))
+    assert problem(file, {}).hint.startswith("correct it")

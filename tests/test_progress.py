@@ -1,9 +1,13 @@
 """What a stage shows off a terminal, and how it writes sizes and times."""
 
+import io
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
 from weakclip import progress
-from weakclip.progress import Bar, duration, say, size, track
+from weakclip.progress import Bar, close_with, duration, say, size, track
 
 
 @pytest.mark.parametrize(
@@ -87,3 +91,25 @@ def test_empty_work_is_no_error() -> None:
 def test_said_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     say("word [bold] " * 30)
     assert capsys.readouterr().out == "word [bold] " * 30 + "\n"
+
+
+def test_a_stage_closes_with_its_figure_and_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, file = tmp_path / "masks", tmp_path / "weights"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "a.png").write_bytes(bytes(900))
+    (folder / "deeper/b.png").write_bytes(bytes(600))
+    file.write_bytes(bytes(12))
+    close_with("pseudo 65.0", folder, file)
+    assert capsys.readouterr().out == f"  pseudo 65.0   wrote {folder} (1.5 kB), {file} (12 B)\n"
+
+
+def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120, markup=False))
+    with Bar(total=4, title="refining") as bar:
+        bar.advance(3, note="loss 0.1")
+        say("a line above")
+    shown = screen.getvalue()
+    assert "refining" in shown and "75%" in shown and "3/4 images" in shown
+    assert "images/s" in shown and "left" in shown and "loss 0.1" in shown
+    assert "a line above" in shown

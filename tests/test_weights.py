@@ -50,6 +50,12 @@ def test_a_card_of_other_weights_is_refused(tmp_path: Path) -> None:
         load_weights(tmp_path, "net")
 
 
+def test_a_card_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    save_weights(tmp_path, "net", {"a": torch.rand(8)}, {"format": 2})
+    with pytest.raises(WeakClipError, match=r"net\.json has format 2, this version reads 1"):
+        load_weights(tmp_path, "net")
+
+
 def test_every_key_that_does_not_fit_is_named() -> None:
     with pytest.raises(WeakClipError, match=r"bias is missing; other is not part.*weight: expected \(2, 3\), got \(3, 2\)"):
         load_into(nn.Linear(3, 2), {"weight": torch.rand(3, 2), "other": torch.rand(1)}, "x")

@@ -126,13 +126,24 @@ def score_records(
     """
     labelled = [record for record in records if record.mask is not None]
     pairs = ((folder / f"{record.image_id}.png", record.mask) for record in labelled if record.mask is not None)
-    return _score_images(labelled, pairs, num_classes, workers)
+    total = np.zeros((num_classes, num_classes + 1), np.int64)
+    of_images: list[float] = []
+    for counts, means in _count(pairs, num_classes, workers, _sum_and_means):
+        total += counts
+        of_images += means
+    return total, {record.image_id: value for record, value in zip(labelled, of_images, strict=True)}
 
 
-def agreement(records: Sequence[Record], folder: Path, other: Path, num_classes: int, workers: int = 1) -> dict[str, float]:
-    """Each image's mean IoU, 0..1, between its masks in two folders; it needs no true masks."""
-    pairs = ((folder / f"{record.image_id}.png", other / f"{record.image_id}.png") for record in records)
-    return _score_images(records, pairs, num_classes, workers)[1]
+def changed_shares(
+    records: Sequence[Record], folder: Path, other: Path, num_classes: int, workers: int = 1
+) -> dict[str, float]:
+    """The share of each image's pixels, 0..1, whose class differs between its masks in two folders; it needs no true masks.
+
+    Pixels that are 255 in ``folder`` are left out; NaN where all are.
+    """
+    pairs = ((other / f"{record.image_id}.png", folder / f"{record.image_id}.png") for record in records)
+    shares = [share for chunk in _count(pairs, num_classes, workers, _changed) for share in chunk]
+    return {record.image_id: share for record, share in zip(records, shares, strict=True)}
 
 
 def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1) -> dict[str, object]:
@@ -198,17 +209,6 @@ def confusion_rows(confusion: Confusion, names: Sequence[str], at_least: float =
     return rows
 
 
-def _score_images(
-    records: Sequence[Record], pairs: Iterable[Pair], num_classes: int, workers: int
-) -> tuple[Confusion, dict[str, float]]:
-    total = np.zeros((num_classes, num_classes + 1), np.int64)
-    of_images: list[float] = []
-    for counts, means in _count(pairs, num_classes, workers, _sum_and_means):
-        total += counts
-        of_images += means
-    return total, {record.image_id: value for record, value in zip(records, of_images, strict=True)}
-
-
 def _count(pairs: Iterable[Pair], num_classes: int, workers: int, summary: Callable[[list[Confusion]], T]) -> Iterator[T]:
     stream = iter(pairs)
     chunks = iter(lambda: list(islice(stream, PAIRS_AT_ONCE)), [])
@@ -225,6 +225,11 @@ def _sum(counts: list[Confusion]) -> Confusion:
 
 def _sum_and_means(counts: list[Confusion]) -> tuple[Confusion, list[float]]:
     return _sum(counts), [mean_iou(count) for count in counts]
+
+
+def _changed(counts: list[Confusion]) -> list[float]:
+    pixels = [(int(np.diagonal(count).sum()), int(count.sum())) for count in counts]
+    return [1 - same / total if total else float("nan") for same, total in pixels]
 
 
 def _count_pair(prediction: Path | Mask, truth: Path | Mask, num_classes: int) -> Confusion:

@@ -1,4 +1,4 @@
-"""Pictures for the report: which images to show, and masks laid over small photos."""
+"""Pictures for the report: which images to show, small photos, and masks and maps to lay over them."""
 
 from __future__ import annotations
 
@@ -6,50 +6,73 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from weakclip.cam.seeds import resize_maps
 from weakclip.datasets.index import Dataset, Record
 from weakclip.images import read_photo, resize_photo
-from weakclip.masks import IGNORE, PALETTE, read_mask, resize_mask
+from weakclip.masks import PALETTE, read_mask, resize_mask
 
-LARGEST_SIDE = 320
-OPACITY = 0.6
-JPEG_QUALITY = 80
-# What all thumbnails may take together, and what one may take per pixel: finely textured photos need about 0.35.
-BYTES = 4_500_000
-BYTES_PER_PIXEL = 0.4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """An image of the gallery and why it is there: ``rank`` is worst, median or best by ``ranked_by``, ``score`` 0..1."""
-
-    record: Record
-    rank: str
-    ranked_by: str
-    score: float
+LARGEST_SIDE: Final = 320
+OPACITY: Final = 0.6
+JPEG_QUALITY: Final = 80
+SHADE: Final = 110  # 0..255, opacity of the black over the background of a mask
+LEVELS: Final = 16  # of opacity in a CAM
+# What all pictures may take together, and what one may take for each of its pixels: finely textured photos need about 0.35.
+BYTES: Final = 4_200_000
+PHOTO_BYTES: Final = 0.4
+LAYER_BYTES: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """What the images of one side are ranked by: ``name`` (in words) and each image's score, 0..1, by image id."""
+    """What the images of one side are ranked by: ``name`` in words, each image's score, 0..1, by image id, and whether a
+    large one is good."""
 
     name: str
     scores: Mapping[str, float]
+    large_is_good: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One picture of a gallery row: its column, file name, size in pixels and the classes that it shows (255: unsure)."""
+class Choice:
+    """An image of the gallery and why it is there: ``rank`` is worst, median or best by a score, 0..1, of the ranking."""
+
+    record: Record
+    rank: str
+    ranking: Ranking
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A picture to lay over the photo: its column, file name and the classes that it shows (255: unsure), without 0."""
 
     column: str
     file: str
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Those of one image: the small photo's file name, the size that all of them have in pixels, and the layers."""
+
+    photo: str
     width: int
     height: int
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """Class activation maps of an image: ``values`` (n, h, w) in 0..1 for the class indices ``classes``, n at most 255."""
+
     classes: tuple[int, ...]
+    values: NDArray[np.floating]
 
 
 def gallery_images(dataset: Dataset, training: Ranking, val: Ranking, size: int) -> tuple[Choice, ...]:
@@ -60,21 +83,25 @@ def gallery_images(dataset: Dataset, training: Ranking, val: Ranking, size: int)
     """
     records = {record.image_id: record for record in dataset.records}
     ranked = [
-        sorted((score, image_id) for image_id, score in ranking.scores.items() if not math.isnan(score))
+        sorted(
+            (score if ranking.large_is_good else -score, image_id)
+            for image_id, score in ranking.scores.items()
+            if not math.isnan(score)
+        )
         for ranking in (val, training)
     ]
     of_val = min(len(ranked[0]), max(size // 2, size - len(ranked[1])))
     places = (of_val, min(len(ranked[1]), size - of_val))
     return tuple(
-        Choice(record=records[image_id], rank=rank, ranked_by=ranking.name, score=score)
+        Choice(record=records[image_id], rank=rank, ranking=ranking, score=abs(score))
         for ranking, scored, count in zip((val, training), ranked, places, strict=True)
         for rank, score, image_id in _worst_median_best(scored, count)
     )
 
 
-def thumbnail_side(count: int) -> int:
-    """Longest side in pixels that keeps ``count`` thumbnails within the size of a page."""
-    return min(LARGEST_SIDE, int(math.sqrt(BYTES / (BYTES_PER_PIXEL * max(count, 1)))))
+def picture_side(photos: int, layers: int) -> int:
+    """Longest side in pixels with which so many pictures stay within the size of a page."""
+    return min(LARGEST_SIDE, int(math.sqrt(BYTES / max(PHOTO_BYTES * photos + LAYER_BYTES * layers, 1))))
 
 
 def blend(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,35 +110,73 @@ def blend(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8
     return np.round((1 - OPACITY) * photo + OPACITY * colours).astype(np.uint8)
 
 
-def write_panels(record: Record, masks: Mapping[str, Path | None], folder: Path, side: int) -> tuple[Panel, ...]:
-    """Write a row's pictures to ``folder/<image_id>_<column>.jpg``, longest side at most ``side`` pixels.
+def write_pictures(record: Record, masks: Mapping[str, Path | None], maps: Maps | None, folder: Path, side: int) -> Pictures:
+    """Write an image's pictures to ``folder/<image_id>_<column>``, longest side at most ``side`` pixels.
 
-    ``masks``: mask file by column, in the order of the columns; None where there is none: that column is left out. The
-    column ``photo`` comes first. Raises WeakClipError for a file that is missing or damaged.
+    The photo is a JPEG; the layers are PNGs with transparent parts: ``maps``, where there are any, then the ``masks`` in their
+    order, by column; None where there is none: that column is left out. Raises WeakClipError for a file that is missing or
+    damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    photo = read_photo(record.photo, record.crc32)
-    scale = min(1.0, side / max(photo.shape[:2]))
-    height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
-    photo = resize_photo(photo, height, width)
-    panels = [_write(photo, record.image_id, "photo", folder, ())]
+    photo = small_photo(record, side)
+    height, width = photo.shape[:2]
+    file = f"{record.image_id}_photo.jpg"
+    Image.fromarray(photo).save(folder / file, format="JPEG", quality=JPEG_QUALITY)
+    layers = []
+    if maps is not None:
+        layers.append(Layer(column="cam", file=f"{record.image_id}_cam.png", classes=maps.classes))
+        _write_indexed(folder / layers[-1].file, *map_layer(maps, height, width))
     for column, path in masks.items():
         if path is not None:
             mask = resize_mask(read_mask(path), height, width)
             classes = tuple(int(index) for index in np.unique(mask) if index)
-            panels.append(_write(blend(photo, mask), record.image_id, column, folder, classes))
-    return tuple(panels)
+            layers.append(Layer(column=column, file=f"{record.image_id}_{column}.png", classes=classes))
+            _write_indexed(folder / layers[-1].file, mask, PALETTE, np.array([SHADE] + 255 * [255], np.uint8))
+    return Pictures(photo=file, width=width, height=height, layers=tuple(layers))
 
 
-def shown_classes(panels: Sequence[Panel]) -> tuple[int, ...]:
-    """The classes that any of the panels shows, ascending, without 255."""
-    return tuple(sorted({index for panel in panels for index in panel.classes} - {IGNORE}))
+def write_overlay(record: Record, mask: Path, file: Path) -> None:
+    """Write the photo with the mask over it as one small PNG."""
+    photo = small_photo(record, LARGEST_SIDE)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blend(photo, resize_mask(read_mask(mask), *photo.shape[:2]))).save(file, format="PNG")
 
 
-def _write(picture: NDArray[np.uint8], image_id: str, column: str, folder: Path, classes: tuple[int, ...]) -> Panel:
-    file = f"{image_id}_{column}.jpg"
-    Image.fromarray(picture).save(folder / file, format="JPEG", quality=JPEG_QUALITY)
-    return Panel(column=column, file=file, width=picture.shape[1], height=picture.shape[0], classes=classes)
+def small_photo(record: Record, side: int) -> NDArray[np.uint8]:
+    """The photo (H, W, 3), shrunk to a longest side of at most ``side``; small ones are not enlarged."""
+    photo = read_photo(record.photo, record.crc32)
+    scale = min(1.0, side / max(photo.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
+    return resize_photo(photo, height, width)
+
+
+def map_layer(maps: Maps, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Each pixel in the colour of its strongest class, the more opaque the stronger.
+
+    Returns indices (height, width), their colours (256, 3) and their opacities (256,), all uint8.
+    """
+    levels = min(LEVELS, 255 // max(len(maps.classes), 1))
+    colours, opacities = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
+    if not maps.classes:
+        return np.zeros((height, width), np.uint8), colours, opacities
+    used = 1 + np.arange(levels * len(maps.classes))  # 0 stays empty
+    colours[used] = np.repeat(PALETTE[list(maps.classes)], levels, axis=0)
+    opacities[used] = np.tile(np.round(255 * np.arange(1, levels + 1) / levels), len(maps.classes))
+    values = resize_maps(maps.values, height, width)
+    level = np.round(np.clip(values.max(axis=0), 0, 1) * levels).astype(np.int64)
+    return np.where(level > 0, values.argmax(axis=0) * levels + level, 0).astype(np.uint8), colours, opacities
+
+
+def spread(records: Sequence[Record], count: int) -> list[Record]:
+    """At most ``count`` of the records, evenly spread: the same in every run on the same dataset."""
+    count = min(count, len(records))
+    return [records[position * len(records) // count] for position in range(count)]
+
+
+def _write_indexed(path: Path, indices: NDArray[np.uint8], colours: NDArray[np.uint8], opacities: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(indices)
+    image.putpalette(colours.tobytes())
+    image.save(path, format="PNG", compress_level=9, transparency=opacities.tobytes())
 
 
 def _worst_median_best(scored: Sequence[tuple[float, str]], count: int) -> list[tuple[str, float, str]]:

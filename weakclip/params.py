@@ -4,9 +4,11 @@ Only `stages/` imports this module; library functions take plain arguments.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +21,8 @@ from weakclip.params_schema import Params, Section
 __all__ = ["Params", "load", "names"]
 
 FILE = Path("params.yaml")
+PRESETS = Path(__file__).parent / "presets"
+SHOWN = 5  # missing names that a hint gives values for
 
 
 def load(path: Path = FILE) -> Params:
@@ -36,7 +40,7 @@ def load(path: Path = FILE) -> Params:
         params = Params.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        _refuse(path, [_describe(detail) for detail in details], _nearest(details))
+        _refuse(path, [_describe(detail) for detail in details], _nearest(details) or _of_preset(details, values))
     _refuse(path, list(_misfits(params)), "")
     return params
 
@@ -94,6 +98,24 @@ def _nearest(details: Sequence[ErrorDetails]) -> str:
             near = [other for other in known if other.rpartition(".")[0] == prefix]
             found += (difflib.get_close_matches(name, near + sections, 1) or difflib.get_close_matches(name, known, 1))[:1]
     return f"did you mean {' and '.join(found)}?" if found else ""
+
+
+def _of_preset(details: Sequence[ErrorDetails], values: Mapping[str, object]) -> str:
+    """What the preset of the dataset gives to the first names that the file lacks, as one of an older version does."""
+    missing = [_dotted(detail["loc"]) for detail in details if detail["type"] == "missing"]
+    dataset = values.get("dataset")
+    preset = PRESETS / f"{dataset.get('name')}.yaml" if isinstance(dataset, Mapping) else PRESETS
+    if not missing or not preset.is_file():
+        return ""
+    content = YAML(typ="safe", pure=True).load(preset.read_text(encoding="utf-8"))
+    found = []
+    for name in missing[:SHOWN]:
+        value: Any = content
+        for part in name.split("."):
+            value = value[part]
+        if not isinstance(value, Mapping):
+            found.append(f"{name}: {json.dumps(value)}")
+    return f"is it of an older version? the preset {preset.stem} has {', '.join(found)}" if found else ""
 
 
 def _misfits(params: Params) -> Iterator[str]:

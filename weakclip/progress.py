@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
@@ -24,6 +25,18 @@ def say(text: str) -> None:
         _console.print(text, soft_wrap=True)
     else:
         print(text, flush=True)
+
+
+def close_with(figure: str, *outputs: Path) -> None:
+    """Print a stage's last line: the figure that matters, what was written and how large it is."""
+    written = ", ".join(f"{path} ({size(bytes_in(path))})" for path in outputs)
+    say(f"  {figure}   wrote {written}")
+
+
+def bytes_in(path: Path) -> int:
+    """The length of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def size(n_bytes: int) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
+
+FORMAT: Final = 1  # of a card that names none; whoever changes what a card means writes `format` into it and raises this
 
 
 def save_weights(folder: Path, name: str, state: Mapping[str, Tensor], card: Mapping[str, object]) -> None:
@@ -49,6 +52,11 @@ def load_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
         raise WeakClipError(
             f"{card_file} is damaged: {error}", "restore it with `dvc checkout`, or run its stage again"
         ) from error
+    if card.get("format", FORMAT) != FORMAT:
+        raise WeakClipError(
+            f"{card_file} has format {card['format']}, this version reads {FORMAT}",
+            "use the version of weakclip that wrote it, or run its stage again",
+        )
     if card.get("weights_sha256") != hashlib.sha256(data).hexdigest():
         raise WeakClipError(
             f"{weights} is damaged or does not belong to {card_file.name}",

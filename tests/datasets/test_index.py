@@ -99,6 +99,7 @@ def test_a_missing_index_says_how_to_make_it(tmp_path: Path) -> None:
         ("images.csv", "e,data/raw/images/e.jpg,30,40,train", "e"),
         ("dataset.json", '"classes"', '"labels"'),
         ("dataset.json", "{", ""),
+        ("dataset.json", "{", '{"format": 2, '),
     ],
 )
 def test_a_damaged_index_is_refused(tmp_path: Path, file: str, old: str, new: str) -> None:

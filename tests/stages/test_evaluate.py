@@ -13,6 +13,7 @@ from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask, write_mask
 from weakclip.runlog import write_metrics
+from weakclip.scores import ScoreWriter
 from weakclip.sealed import unsealed
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +117,7 @@ def test_figures_tables_predictions_and_report_are_written(project: Path, capsys
     assert (read_mask(OUT / "predictions/v.png") == 2).sum() == 140
     assert sorted(path.name for path in (OUT / "predictions").iterdir()) == ["v.png", "w.png"]
     output = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in output] == ["seed", "pseudo", "refined", "val", "report:"]
+    assert [line.split()[0] for line in output] == ["seed", "pseudo", "refined", "val", "wrote"]
     assert "+10.50" in output[2]
     assert output[-1].endswith("data/results/evaluate/report/index.html")
 
@@ -132,15 +133,33 @@ def test_a_crf_sharpens_what_the_network_found_and_the_figures_say_so(project: P
     assert all(np.array_equal(read_mask(OUT / f"predictions/{name}.png"), before[name]) for name in "vw")
 
 
-def test_training_images_show_six_columns_and_val_images_three(project: Path) -> None:
+def test_training_images_show_all_columns_and_val_images_three(project: Path) -> None:
+    writer = ScoreWriter(Path("data/cam/cams"), "abc", {})
+    for image_id in "abc":
+        writer.write(image_id, (2,), np.full((1, 2, 3), 0.5, np.float32))
+    writer.finish()
     evaluate.main()
     names = {path.stem for path in (OUT / "report/images").iterdir()}
-    columns = ("photo", "seed", "pseudo", "refined", "deeplab", "truth")
+    columns = ("photo", "cam", "seed", "pseudo", "refined", "deeplab", "truth")
     assert names == {f"{image_id}_{column}" for image_id in "abc" for column in columns} | {
         f"{image_id}_{column}" for image_id in "vw" for column in ("photo", "deeplab", "truth")
     }
     page = (OUT / "report/index.html").read_text(encoding="utf-8")
-    assert all(f'src="images/{name}.jpg"' in page for name in names)
+    files = sorted(path.name for path in (OUT / "report/images").iterdir())
+    assert all(f'src="images/{file}"' in page for file in files)
+    # the seed of `a` is a dog of 50 pixels, 5 of them wrong, on a background of 525 pixels that count
+    assert f"<figcaption>CAM seed <b>{50 * (45 / 50 + 520 / 525):.1f}</b>" in page
+
+
+def test_the_same_photos_are_drawn_for_plots_whatever_the_result(project: Path) -> None:
+    evaluate.main()
+    names = {path.name for path in (OUT / "overlays").iterdir()}
+    assert names == {"refined_a.png", "refined_b.png", "refined_c.png", "deeplab_v.png", "deeplab_w.png"}
+
+
+def test_imported_seeds_have_no_maps_to_show(project: Path) -> None:
+    evaluate.main()
+    assert not list((OUT / "report/images").glob("*_cam.png"))
 
 
 def test_without_any_true_masks_it_reports_what_is_known(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +173,11 @@ def test_without_any_true_masks_it_reports_what_is_known(project: Path, capsys: 
     output = capsys.readouterr().out
     assert "66.67 %  tags found by DeepLab in validation images" in output
     assert "3.20 %  pixels changed by the CRF" in output
-    assert "no true masks, so no mIoU" in (OUT / "report/index.html").read_text(encoding="utf-8")
+    page = (OUT / "report/index.html").read_text(encoding="utf-8")
+    assert "no true masks, so no mIoU" in page
+    assert "worst: changed by the CRF 0.0 %" in page
+    assert "worst: mean confidence 80.0 %" in page
+    assert "<figcaption>DeepLab <b>80 % sure</b>" in page
 
 
 def test_with_true_masks_of_val_only_there_is_a_val_figure(project: Path) -> None:

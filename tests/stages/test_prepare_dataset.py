@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +76,8 @@ def test_the_mini_dataset_is_drawn_and_counted(project: Callable[..., None], cap
         name: sum(1 + position in record.tags for record in dataset.training)
         for position, name in enumerate(dataset.classes.names)
     }
-    assert capsys.readouterr().out == "  mini: 8 images of 10 classes (6 train, 2 val, 0 skipped) in data/dataset\n"
+    closing = r"  mini: 8 images of 10 classes \(6 train, 2 val, 0 skipped\)   wrote data/dataset \([\d.]+ kB\)\n"
+    assert re.fullmatch(closing, capsys.readouterr().out)
 
 
 def test_a_second_run_gives_the_same_bytes_and_leaves_no_slot(project: Callable[..., None]) -> None:
@@ -134,11 +136,10 @@ def test_skipped_photos_are_listed_counted_and_told(project: Callable[..., None]
         assert list(csv.DictReader(file)) == [
             {"file": "data/raw/images/a.jpg", "reason": "data/raw/images/a.jpg is empty (0 bytes)"}
         ]
-    assert capsys.readouterr().out.splitlines() == [
-        "  note: photos that are in no split and left out: 1",
-        "  skipped: data/raw/images/a.jpg is empty (0 bytes)",
-        "  folder: 3 images of 2 classes (2 train, 1 val, 1 skipped) in data/dataset",
-    ]
+    note, skipped, closing = capsys.readouterr().out.splitlines()
+    assert note == "  note: photos that are in no split and left out: 1"
+    assert skipped == "  skipped: data/raw/images/a.jpg is empty (0 bytes)"
+    assert closing.startswith("  folder: 3 images of 2 classes (2 train, 1 val, 1 skipped)   wrote data/dataset (")
 
 
 def test_the_command_prints_two_lines_for_a_photo_it_cannot_use(project: Callable[..., None]) -> None:
@@ -180,7 +181,8 @@ def test_coco_masks_are_rendered_into_the_dataset(project: Callable[..., None], 
         Path("data/raw/photos/annotations").mkdir(exist_ok=True)
         Path("data/raw/photos/annotations", f"instances_{split}2014.json").write_text(json.dumps(document))
     main()
-    assert capsys.readouterr().out == "  coco14: 2 images of 80 classes (1 train, 1 val, 0 skipped) in data/dataset\n"
+    closing = "  coco14: 2 images of 80 classes (1 train, 1 val, 0 skipped)   wrote data/dataset ("
+    assert capsys.readouterr().out.startswith(closing)
     train, val = read_dataset(Path("data/dataset")).records
     assert (train.tags, val.tags) == ((17,), (12,))
     assert train.mask is not None and read_mask(train.mask).tolist() == [[17] * 5 + [0] * 5] * 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor
 
 from weakclip.clip.mini import MEAN, MINI, STD, TEXT, build_mini_clip
+from weakclip.clip.sources import find_source
 from weakclip.errors import WeakClipError
 from weakclip.torchscript_archive import read_tensors
 from weakclip.weights import load_into, load_weights
@@ -142,57 +142,20 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 
 
 def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
-    if model not in open_clip.list_models():
-        near = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
-        raise WeakClipError(
-            f"clip.model {model} is not an open_clip model", f"such as {', '.join(near[:4]) or 'ViT-B-16-quickgelu'}"
-        )
-    config = open_clip.get_model_config(model) or {}
-    if "timm_model_name" in config.get("vision_cfg", {}) or not isinstance(config.get("vision_cfg", {}).get("layers"), int):
-        raise WeakClipError(
-            f"clip.model {model} is not a plain vision transformer", "choose a ViT of open_clip, such as ViT-B-16-quickgelu"
-        )
-    if {"hf_model_name", "hf_tokenizer_name"} & config.get("text_cfg", {}).keys():
-        # Its tokenizer would be downloaded, even where the weights are a file.
-        raise WeakClipError(
-            f"clip.model {model} reads texts with a tokenizer that is not open_clip's own",
-            "choose a ViT of open_clip, such as ViT-B-16-quickgelu",
-        )
-    path = Path(weights)
-    is_file = path.suffix in {".pt", ".pth", ".bin", ".safetensors"} or path.is_file()
-    if is_file and not path.is_file():
-        raise WeakClipError(
-            f"clip.weights {weights} is missing", "put the file there, or set clip.weights to a pretrained tag such as openai"
-        )
-    openai = is_torchscript(path) if is_file else weights == "openai"
-    if openai and not model.endswith("-quickgelu"):
-        raise WeakClipError(f"OpenAI's weights need QuickGELU, {model} has none", f"set clip.model to {model}-quickgelu")
-    if not is_file and weights not in open_clip.list_pretrained_tags_by_model(model):
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        raise WeakClipError(
-            f"clip.weights {weights} is neither a file nor a pretrained tag of {model}", f"tags: {', '.join(tags) or 'none'}"
-        )
+    source = find_source(model, weights)
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        if is_file and openai:
+        if source.file is not None and source.archive:
             network = open_clip.create_model(model)
-            stored = read_tensors(path)  # it notes sizes and its attention mask among them, which the network makes itself
-            load_into(network, {key: stored[key].float() for key in network.state_dict() if key in stored}, str(path))
+            stored = read_tensors(source.file)  # sizes and its attention mask among them, which the network makes itself
+            load_into(network, {key: stored[key].float() for key in network.state_dict() if key in stored}, str(source.file))
             return network
-        return open_clip.create_model(model, pretrained=str(path) if is_file else weights, weights_only=True)
+        return open_clip.create_model(model, pretrained=str(source.file) if source.file else weights, weights_only=True)
     except WeakClipError:
         raise
     except Exception as error:  # open_clip and the download below it raise many kinds
-        source = f"{path}" if is_file else f"the pretrained weights {weights} of {model}"
+        name = str(source.file) if source.file else f"the pretrained weights {weights} of {model}"
         raise WeakClipError(
-            f"{source} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"{name} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             "without a network, put the file on disk and set clip.weights to its path",
         ) from error
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, as OpenAI ships its weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())

@@ -16,6 +16,7 @@ from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
 
 SPLITS: Final = ("train", "trainaug", "val")
+FORMAT: Final = 1  # of a dataset.json that names none; whoever changes what an index means writes `format` and raises this
 COLUMNS: Final = ("image_id", "photo", "height", "width", "split", "tags", "mask", "crc32")
 
 
@@ -161,6 +162,8 @@ def read_dataset(folder: Path) -> Dataset:
             raise WeakClipError(f"{folder / name} is missing", "`dvc repro prepare_dataset` writes it")
     try:
         document = read_document(folder / "dataset.json")
+        if document.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"it has format {document['format']}, this version reads {FORMAT}")
         names = tuple(document["classes"])
         classes = ClassList(
             names=names,

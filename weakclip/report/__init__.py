@@ -1,0 +1,1 @@
+"""The report page: HTML from figures and pictures that are already there."""
