@@ -117,10 +117,26 @@ def export_masks(
     masks: Annotated[Path, typer.Option(help="masks of the training images")] = Path("data/masks/refined"),
     scores: Annotated[Path, typer.Option(help="class scores of the training images")] = Path("data/masks/scores"),
 ) -> None:
-    """Write masks, class scores, lists and tags as the released WeakCLIP reads them."""
+    """Write masks, class scores, lists and tags as the released WeakCLIP code reads them. For other tools: export."""
     from stages import exchange  # here, so that the other commands start without numpy
 
     exchange.hand_over(out, dataset, masks, scores)
+
+
+@app.command()
+def export(
+    format_name: Annotated[str, typer.Option("--format", help="coco, coco-polygons, yolo, voc, cvat or label-studio")],
+    out: Annotated[Path, typer.Option(help="new .json (coco), .zip (cvat), or folder (others)")],
+    masks: Annotated[Path, typer.Option(help="folder of masks, <image id>.png")] = Path("data/masks/refined"),
+    dataset: Annotated[Path, typer.Option(help="the dataset index, or what `weakclip predict` wrote")] = Path("data/dataset"),
+    confidence: Annotated[
+        float | None, typer.Option(help="leave out pixels whose class is less probable after the CRF, which runs again for it")
+    ] = None,
+) -> None:
+    """Write masks for other tools: COCO JSON, YOLO, VOC, CVAT, Label Studio. For the released WeakCLIP code: export-masks."""
+    from stages import export as command  # here, so that the other commands start without numpy
+
+    command.main(format_name, out, masks, dataset, confidence)
 
 
 @pretrain.command("clip")
