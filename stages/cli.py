@@ -55,6 +55,25 @@ def preset(
 
 
 @app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="folder of photos: in subfolders named by class, or with a CSV or JSON of tags")
+    ],
+    name: Annotated[
+        str, typer.Option("--preset", help="folder: a rehearsal with small networks; folder-openai: CLIP, for a GPU")
+    ] = "folder",
+    tags: Annotated[Path | None, typer.Option(help="the CSV or JSON of tags; a folder: its subfolders are the classes")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace tags.csv, classes.txt and splits")] = False,
+) -> None:
+    """Describe a folder of photos: write tags.csv, classes.txt and splits into it, and params.yaml here, for `dvc repro`."""
+    from stages import init as command  # here, so that the other commands start without numpy
+
+    files = command.plan(folder, name, tags, overwrite=overwrite)
+    preset(name, REPAIRED, folder)
+    command.write(files)
+
+
+@app.command()
 def doctor() -> None:
     """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage."""
     from stages import doctor as command  # here, so that the other commands start faster
