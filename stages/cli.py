@@ -81,6 +81,19 @@ def doctor() -> None:
     command.main()
 
 
+@app.command()
+def predict(
+    photos: Annotated[list[str], typer.Argument(help="photos, folders of photos, or patterns such as 'shots/*.jpg'")],
+    out: Annotated[Path, typer.Option(help="new folder for masks and overlays")],
+    tags: Annotated[str, typer.Option(help="what the photos show, such as cat,dog: nothing else is looked for")] = "",
+    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
+) -> None:
+    """Write masks and overlays of photos from the trained DeepLab, or straight from the WeakCLIP (--model data/weakclip)."""
+    from stages import predict as command  # here, so that the other commands start without torch
+
+    command.main(photos, out, tags, model)
+
+
 @app.command("import-checkpoint")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="a .pth file of the released code")],
