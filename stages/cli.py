@@ -171,6 +171,17 @@ def export(
     command.main(format_name, out, masks, dataset, confidence)
 
 
+@app.command("export-onnx")
+def export_onnx(
+    out: Annotated[Path, typer.Option(help="new .onnx file")],
+    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab")] = Path("data/deeplab"),
+) -> None:
+    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out. Needs `pip install -e .[onnx]`."""
+    from stages import export_onnx as command  # here, so that the other commands start without torch
+
+    command.main(model, out)
+
+
 @pretrain.command("clip")
 def pretrain_clip(
     iterations: Annotated[int | None, typer.Option(min=1, help="training steps; the recipe's own by default")] = None,
