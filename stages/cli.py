@@ -55,11 +55,43 @@ def preset(
 
 
 @app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="folder of photos: in subfolders named by class, or with a CSV or JSON of tags")
+    ],
+    name: Annotated[
+        str, typer.Option("--preset", help="folder: a rehearsal with small networks; folder-openai: CLIP, for a GPU")
+    ] = "folder",
+    tags: Annotated[Path | None, typer.Option(help="the CSV or JSON of tags; a folder: its subfolders are the classes")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace tags.csv, classes.txt and splits")] = False,
+) -> None:
+    """Describe a folder of photos: write tags.csv, classes.txt and splits into it, and params.yaml here, for `dvc repro`."""
+    from stages import init as command  # here, so that the other commands start without numpy
+
+    files = command.plan(folder, name, tags, overwrite=overwrite)
+    preset(name, REPAIRED, folder)
+    command.write(files)
+
+
+@app.command()
 def doctor() -> None:
     """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage."""
     from stages import doctor as command  # here, so that the other commands start faster
 
     command.main()
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[str], typer.Argument(help="photos, folders of photos, or patterns such as 'shots/*.jpg'")],
+    out: Annotated[Path, typer.Option(help="new folder for masks and overlays")],
+    tags: Annotated[str, typer.Option(help="what the photos show, such as cat,dog: nothing else is looked for")] = "",
+    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
+) -> None:
+    """Write masks and overlays of photos from the trained DeepLab, or straight from the WeakCLIP (--model data/weakclip)."""
+    from stages import predict as command  # here, so that the other commands start without torch
+
+    command.main(photos, out, tags, model)
 
 
 @app.command("import-checkpoint")
@@ -117,10 +149,37 @@ def export_masks(
     masks: Annotated[Path, typer.Option(help="masks of the training images")] = Path("data/masks/refined"),
     scores: Annotated[Path, typer.Option(help="class scores of the training images")] = Path("data/masks/scores"),
 ) -> None:
-    """Write masks, class scores, lists and tags as the released WeakCLIP reads them."""
+    """Write masks, class scores, lists and tags as the released WeakCLIP code reads them. For other tools: export."""
     from stages import exchange  # here, so that the other commands start without numpy
 
     exchange.hand_over(out, dataset, masks, scores)
+
+
+@app.command()
+def export(
+    format_name: Annotated[str, typer.Option("--format", help="coco, coco-polygons, yolo, voc, cvat or label-studio")],
+    out: Annotated[Path, typer.Option(help="new .json (coco), .zip (cvat), or folder (others)")],
+    masks: Annotated[Path, typer.Option(help="folder of masks, <image id>.png")] = Path("data/masks/refined"),
+    dataset: Annotated[Path, typer.Option(help="the dataset index, or what `weakclip predict` wrote")] = Path("data/dataset"),
+    confidence: Annotated[
+        float | None, typer.Option(help="leave out pixels whose class is less probable after the CRF, which runs again for it")
+    ] = None,
+) -> None:
+    """Write masks for other tools: COCO JSON, YOLO, VOC, CVAT, Label Studio. For the released WeakCLIP code: export-masks."""
+    from stages import export as command  # here, so that the other commands start without numpy
+
+    command.main(format_name, out, masks, dataset, confidence)
+
+
+@app.command("export-onnx")
+def export_onnx(
+    out: Annotated[Path, typer.Option(help="new .onnx file")],
+    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab")] = Path("data/deeplab"),
+) -> None:
+    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out. Needs `pip install -e .[onnx]`."""
+    from stages import export_onnx as command  # here, so that the other commands start without torch
+
+    command.main(model, out)
 
 
 @pretrain.command("clip")

@@ -121,8 +121,33 @@ def test_hidden_files_and_files_that_are_no_photos_are_overlooked(raw: Path) -> 
 
 
 def test_two_photos_of_one_name_are_refused_by_both_paths(raw: Path) -> None:
-    photo(raw / "images" / "more" / "a.png")
-    assert problem(raw, on_error="skip") == f"{raw}/images/a.jpg and {raw}/images/more/a.png would both be the image 'a'"
+    photo(raw / "images" / "a.png")
+    assert problem(raw, on_error="skip") == f"{raw}/images/a.jpg and {raw}/images/a.png would both be the image 'a'"
+
+
+def test_photos_of_one_name_in_several_folders_are_told_apart_by_these(raw: Path) -> None:
+    for folder in ("cat", "dog"):
+        photo(raw / "images" / folder / "1.jpg")
+    mask(raw / "masks" / "dog" / "1.png")
+    mask(raw / "masks" / "cat_1.png", index=2)
+    (raw / "splits" / "train.txt").write_text("a\nb\nc\nd\ncat/1\ndog/1.jpg\n")
+    (raw / "tags.csv").write_text("image,tags\na,cat\nb,dog\nc,cat\nd,dog\ne,cat\ncat/1.jpg,cat\ndog/1,dog\n")
+    found = {record.image_id: record for record in read(raw).dataset.records}
+    assert [found[name].tags for name in ("cat_1", "dog_1")] == [(1,), (2,)]
+    assert [found[name].mask for name in ("cat_1", "dog_1")] == [raw / "masks" / "cat_1.png", raw / "masks" / "dog" / "1.png"]
+    (raw / "tags.csv").write_text("image,tags\n1,cat\n")
+    assert "there is no photo '1'" in problem(raw)
+
+
+def test_photos_may_lie_beside_the_lists(raw: Path) -> None:
+    before = [record.image_id for record in read(raw).dataset.records]
+    mask(raw / "masks" / "a.png")
+    (raw / "images" / "a.jpg").rename(raw / "a.jpg")
+    (raw / "images").rename(raw / "others")
+    after = read(raw).dataset.records
+    assert [record.image_id for record in after] == before
+    assert [after[0].photo, after[1].photo] == [raw / "a.jpg", raw / "others" / "b.jpg"]
+    assert after[0].mask == raw / "masks" / "a.png"
 
 
 def test_without_photos_there_is_a_hint_how_to_link_them(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    images/          photos, in any depth of folders; the file name without its ending is the image's id
+    images/          photos, in any depth of folders, or all that lies beside the files below; see `image_ids` for their ids
     classes.txt      a class a line, `name` or `name: synonym, synonym`; background words after a line `[background]`
     tags.csv         `image,tags`, tags joined by `;`          (or tags.json: {image: [tags]})
     masks/           optional: `<id>.png`, class indices, 255 = ignore
@@ -16,13 +16,15 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from weakclip.datasets.image_ids import composed, image_ids
 from weakclip.datasets.index import Collection, Dataset, Skipped
-from weakclip.datasets.labels import Listed, PhotoNames, composed, is_unicode, read_classes, read_split, read_tags
+from weakclip.datasets.labels import Listed, PhotoNames, is_unicode, read_classes, read_split, read_tags
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
 LONGEST_NAME = 200  # bytes without the ending; a file system takes 255, and masks and pictures add theirs
+NO_PHOTOS = ("masks", "splits")  # folders beside photos that lie in no folder of their own
 LINK_HINT = "`weakclip preset folder --root DIR` links a folder of photos to data/raw/photos"
 
 
@@ -42,11 +44,12 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
     places = sources(raw)
     root = next((place for place in places if (place / "images").is_dir()), places[0])
     skip = on_error == "skip"
-    photos, skipped = find_photos(root / "images")
-    names = PhotoNames([PurePosixPath(path.relative_to(root / "images").as_posix()) for path in photos.values()])
+    folder = photo_folder(root)
+    photos, skipped = find_photos(folder)
+    names = PhotoNames([PurePosixPath(path.relative_to(folder).as_posix()) for path in photos.values()])
     classes = read_classes(root / "classes.txt")
     tags = Listed() if tags_from == "masks" else read_tags(tags_file(root), classes, names, skip_missing=skip)
-    masks, notes = find_masks(root / "masks", photos)
+    masks, notes = find_masks(root / "masks", photos, names)
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
     lists: list[tuple[Path, Listed]] = [(tags_file(root), tags)] if tags.missing else []
@@ -90,8 +93,18 @@ def sources(raw: Path) -> tuple[Path, ...]:
     return (link, raw) if link.exists() else (raw,)
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones, in a fixed order; links are followed, each real folder is entered once."""
+def photo_folder(root: Path) -> Path:
+    """Where the photos of a dataset are: ``root/images``, or ``root`` itself where there is no such folder but photos."""
+    images = root / "images"
+    there = not images.is_dir() and any(path.suffix.lower() in PHOTO_ENDINGS for path in walk(root, NO_PHOTOS))
+    return root if there else images
+
+
+def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[Path]:
+    """All files below a folder but hidden ones, in a fixed order; links are followed, each real folder is entered once.
+
+    ``left_out``: folders directly in it that are not entered.
+    """
     visited: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -99,7 +112,8 @@ def walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        not_entered = left_out if Path(place) == folder else ()
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in not_entered)
         yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
 
 
@@ -111,20 +125,22 @@ def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
     """
     if not folder.is_dir():
         raise WeakClipError(f"{folder} is missing: there are no photos", LINK_HINT)
-    photos: dict[str, Path] = {}
+    paths: list[Path] = []
     skipped: list[Skipped] = []
-    for path in walk(folder):
+    for path in walk(folder, () if folder.name == "images" else NO_PHOTOS):
         if path.suffix.lower() not in PHOTO_ENDINGS:
             continue
         if reason := wrong_name(path):
             file = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
             skipped.append(Skipped(file=file, reason=f"{file}: {reason}"))
             continue
-        image_id = composed(path.stem)
+        paths.append(path)
+    photos: dict[str, Path] = {}
+    for image_id, path in zip(image_ids([path.relative_to(folder) for path in paths]), paths, strict=True):
         if image_id in photos:
             raise WeakClipError(
                 f"{photos[image_id]} and {path} would both be the image {image_id!r}",
-                "rename one of them: a file name without its ending must be unique",
+                "rename one of them: without its ending, a file name must be unique in its folder",
             )
         photos[image_id] = path
     if not photos:
@@ -143,12 +159,15 @@ def wrong_name(path: Path) -> str | None:
     return None
 
 
-def find_masks(folder: Path, photos: dict[str, Path]) -> tuple[dict[str, Path], list[str]]:
-    """Masks by image id, and what to tell the user about files that are none."""
+def find_masks(folder: Path, photos: dict[str, Path], names: PhotoNames) -> tuple[dict[str, Path], list[str]]:
+    """Masks by image id, and what to tell the user about files that are none.
+
+    A mask lies in the folders of its photo, or is called by the image's id.
+    """
     masks: dict[str, Path] = {}
     without_photo, no_png = 0, 0
     for path in walk(folder) if folder.is_dir() else ():
-        image_id = composed(path.stem)
+        image_id = names.find(path.relative_to(folder).with_suffix("").as_posix()) or composed(path.stem)
         if path.suffix.lower() != ".png":
             no_png += 1
         elif image_id not in photos:

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import re
-import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from weakclip.datasets.image_ids import composed, image_ids
 from weakclip.datasets.index import ClassList
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
@@ -38,15 +39,17 @@ class PhotoNames:
     """
 
     def __init__(self, photos: Sequence[PurePosixPath]) -> None:
-        """``photos``: paths relative to the folder of the photos, each with its own stem."""
+        """``photos``: paths relative to the folder of the photos, of different ids. A shared name needs its folder."""
         self.with_ending: dict[str, str] = {}
         self.without_ending: dict[str, str] = {}
-        for photo in photos:
-            path = PurePosixPath(composed(str(photo)))
-            for name in {str(path), path.name}:
-                self.with_ending[lower_ending(name)] = path.stem
-            for name in {str(path.with_suffix("")), path.stem}:
-                self.without_ending[name] = path.stem
+        paths = [PurePosixPath(composed(str(photo))) for photo in photos]
+        shared = Counter(path.stem for path in paths)
+        for path, image_id in zip(paths, image_ids(paths), strict=True):
+            alone = shared[path.stem] == 1 or len(path.parts) == 1
+            for name in {str(path), path.name} if alone else {str(path)}:
+                self.with_ending[lower_ending(name)] = image_id
+            for name in {str(path.with_suffix("")), path.stem} if alone else {str(path.with_suffix(""))}:
+                self.without_ending[name] = image_id
 
     def find(self, name: str) -> str | None:
         """The image id; None where there is no such photo.
@@ -65,10 +68,6 @@ class PhotoNames:
             if found is not None:
                 return found
         return None
-
-
-def composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def is_unicode(text: str) -> bool:

@@ -1,0 +1,135 @@
+"""Write masks in the formats of other tools: not a stage of the pipeline, `weakclip export` runs it.
+
+Reads a dataset index, its photos and a folder of masks. `stages.exchange` is for the files of the released WeakCLIP code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from stages.exchange import new_folder
+from weakclip.crf import CrfKernel
+from weakclip.datasets.index import ClassList, Dataset, Record, read_dataset
+from weakclip.errors import WeakClipError
+from weakclip.export.coco import as_polygons, as_run_lengths, write_coco
+from weakclip.export.confidence import gated_photos
+from weakclip.export.cvat import write_cvat
+from weakclip.export.label_studio import write_label_studio
+from weakclip.export.masked_photos import MaskedPhoto, folder_of_photos, read_masked_photos, with_masks
+from weakclip.export.voc import write_voc
+from weakclip.export.yolo import write_yolo
+from weakclip.params import load
+from weakclip.progress import say, track
+from weakclip.refinement import Refinement
+from weakclip.workers import workers
+
+Write = Callable[[Iterator[MaskedPhoto], ClassList, Path, Path], Mapping[str, int]]
+"""Photos, classes, the folder of all photos, and where to write -> how much of what was written."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """``ending``: of the file that is written; empty for a folder. ``hint``: what to do with it."""
+
+    write: Write
+    ending: str
+    hint: str
+
+
+FORMATS: Mapping[str, Format] = {
+    "coco": Format(
+        partial(write_coco, segmentation=as_run_lengths),
+        ".json",
+        "file names in it are relative to {photos}",
+    ),
+    "coco-polygons": Format(
+        partial(write_coco, segmentation=as_polygons),
+        ".json",
+        "file names in it are relative to {photos}",
+    ),
+    "yolo": Format(
+        lambda photos, classes, root, out: write_yolo(photos, classes, out), "", "yolo segment train data={out}/data.yaml"
+    ),
+    "voc": Format(
+        lambda photos, classes, root, out: write_voc(photos, classes, out),
+        "",
+        'for torchvision: VOCSegmentation("{out}")',
+    ),
+    "cvat": Format(
+        write_cvat,
+        ".zip",
+        "upload it as annotations (Segmentation mask 1.1) of a task with {photos}",
+    ),
+    "label-studio": Format(
+        write_label_studio,
+        "",
+        "labels.xml is the labelling interface; import tasks.json, serve {photos}",
+    ),
+}
+
+
+def main(
+    format_name: str,
+    out: Path,
+    masks: Path = Path("data/masks/refined"),
+    dataset: Path = Path("data/dataset"),
+    confidence: float | None = None,
+    params: Path = Path("params.yaml"),
+    scores: Path = Path("data/masks/scores"),
+) -> None:
+    """Write the masks of a folder, with their photos or the names of these, in the format."""
+    if format_name not in FORMATS:
+        raise WeakClipError(f"{format_name!r} is not a format", f"there are: {', '.join(FORMATS)}")
+    wanted = FORMATS[format_name]
+    if wanted.ending and out.suffix != wanted.ending:
+        raise WeakClipError(
+            f"{out} does not end in {wanted.ending}", f"{format_name} is one file: `--out masks{wanted.ending}`"
+        )
+    index = read_dataset(dataset)
+    records = with_masks(index, masks)
+    photos: Iterator[MaskedPhoto] = read_masked_photos(records, masks, index.classes.num_classes)
+    if confidence is not None:
+        refinement = refinement_of(params, confidence)
+        photos = gated_photos(records, masks, index.classes.num_classes, scores, refinement, workers())
+    root = folder_of_photos(index.records)
+    with (new_file if wanted.ending else new_folder)(out) as part:
+        counts = wanted.write(track(photos, total=len(records), title="exporting"), index.classes, root, part)
+    without = len(index.records) - len(records)
+    say(f"wrote {', '.join(f'{count:,} {name}' for name, count in counts.items())} to {out}")
+    if without:
+        say(f"  {without:,} of the {len(index.records):,} images have no mask in {masks}: {splits_of(index, records)}")
+    say(f"  {wanted.hint.format(photos=root, out=out)}")
+
+
+def refinement_of(params: Path, gate: float) -> Refinement:
+    """The CRF of the parameters with another gate."""
+    if not 0 < gate <= 1:
+        raise WeakClipError(f"--confidence is {gate}", "give a probability, above 0 and at most 1, such as 0.9")
+    crf = load(params).crf
+    kernel = CrfKernel(**crf.model_dump(exclude={"tag_limited", "gate"}))
+    return Refinement(kernel=kernel, tag_limited=crf.tag_limited, gate=gate)
+
+
+def splits_of(index: Dataset, records: Sequence[Record]) -> str:
+    """How many of each split are left out."""
+    there = {record.image_id for record in records}
+    left = [record.split for record in index.records if record.image_id not in there]
+    return ", ".join(f"{left.count(split):,} of {split}" for split in sorted(set(left)))
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """A file beside the final one, which must not be there yet; it takes its place when all went well."""
+    if out.exists():
+        raise WeakClipError(f"{out} is there already", "give a new name, or remove it")
+    part = out.with_name(f".{out.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
