@@ -14,11 +14,26 @@ from typing import NoReturn
 import typer
 
 from stages import _launch
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, one_line
 from weakclip.ranks import first_to_fail, joined, launched
 
 TERMINATED = 128 + signal.SIGTERM  # 143, as a shell reports it
 GRACE = 10.0  # seconds in which a rank that has nothing to say waits for torchrun to end it
+_GO_ON = "run the same command again: it goes on where it stood"
+_LET_WRITE = "let this user read and write there (`ls -ld` shows who may), or mount the disk for writing; then " + _GO_ON
+# What to do about a machine that refuses: these are no mistakes in the program, wherever in it they are met.
+_REMEDIES = {
+    errno.ENOSPC: f"free some space on the disk, then {_GO_ON}",
+    errno.EDQUOT: f"free some space in your share of the disk, then {_GO_ON}",
+    errno.EROFS: _LET_WRITE,
+    errno.EACCES: _LET_WRITE,
+    errno.EPERM: _LET_WRITE,
+    errno.EMFILE: f"allow more open files (`ulimit -n 4096`) or use fewer processes (`WEAKCLIP_WORKERS=1`), then {_GO_ON}",
+    errno.ENFILE: f"the machine has no open files left: end other programs, then {_GO_ON}",
+    errno.ENOMEM: f"use fewer processes (`WEAKCLIP_WORKERS=1`) or a machine with more memory, then {_GO_ON}",
+    errno.EIO: f"check the disk, which could not be read or written (`dmesg` says more), then {_GO_ON}",
+    errno.ENOTDIR: "move the file that stands where a folder is wanted, then " + _GO_ON,
+}
 _TALKATIVE = ("open_clip", "timm", "huggingface_hub", "httpx", "dvclive", "PIL")
 
 # Bars and notices of a weight download; read by the library when it is imported.
@@ -64,8 +79,10 @@ def run_app(app: typer.Typer) -> NoReturn:
     except WeakClipError as error:
         _fail(error.problem, error.hint)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _fail(f"the disk is full: {error}", "free some space and run the same command again: it goes on where it stood")
+        if isinstance(error, OSError) and error.errno in _REMEDIES:
+            _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}", _REMEDIES[error.errno])
+        if isinstance(error, MemoryError):
+            _fail("not enough memory", _REMEDIES[errno.ENOMEM])
         if not first_to_fail():
             _wait_for_the_end()
         raise
@@ -84,7 +101,7 @@ def _fail(problem: str, hint: str) -> NoReturn:
     if not first_to_fail():
         _wait_for_the_end()
     sys.stdout.flush()
-    text = f"error: {problem}\nhint: {hint}\n"
+    text = f"error: {one_line(problem)}\nhint: {one_line(hint)}\n"
     if not _launch.report(text):
         print(text, end="", file=sys.stderr)
     raise SystemExit(1) from None

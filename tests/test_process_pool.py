@@ -1,16 +1,21 @@
 """Work in other processes."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
+from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
-from weakclip.process_pool import in_processes
+from weakclip.process_pool import WorkerDiedError, in_processes, note
 
 
 def process(number: int) -> tuple[int, int]:
@@ -63,7 +68,7 @@ def test_an_error_in_a_task_or_between_them_is_raised(two_workers: None) -> None
 
 
 def test_a_killed_process_is_an_error_with_a_hint(two_workers: None) -> None:
-    with pytest.raises(WeakClipError, match="a worker process died") as caught:
+    with pytest.raises(WeakClipError, match=r"a worker process died \(killed, or out of memory\)$") as caught:
         list(in_processes(die, [(1,)]))
     assert "WEAKCLIP_WORKERS=1" in caught.value.hint
 
@@ -71,12 +76,49 @@ def test_a_killed_process_is_an_error_with_a_hint(two_workers: None) -> None:
 def test_processes_end_with_the_one_that_started_them() -> None:
     code = """
 import os, signal
-import joblib
-from weakclip.process_pool import parallel
-print(*parallel(2)(joblib.delayed(os.getpid)() for _ in range(8)), flush=True)
+from weakclip.process_pool import in_processes
+print(*in_processes(os.getpid, [()] * 8, 2), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     # They have its output open, so this returns when the last of them has ended.
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
     assert ended.returncode == -signal.SIGKILL
     assert len({*ended.stdout.split()}) > 0
+
+
+def note_and_die(names: list[str]) -> None:
+    for name in names:
+        note(name)
+    time.sleep(0.2)  # for the other process to finish
+    if names:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_reported_with_what_it_worked_on(two_workers: None) -> None:
+    with pytest.raises(WorkerDiedError, match=r"while it worked on photos/b\.jpg$") as caught:
+        list(in_processes(note_and_die, [([],), (["photos/a.jpg", "photos/b.jpg"],)]))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.problem, again.hint) == (caught.value.problem, caught.value.hint)
+
+
+def test_the_stages_name_the_photo_at_which_a_process_died(
+    tmp_path: Path, two_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [tmp_path / f"{number:02d}.png" for number in range(40)]
+    for path in photos:
+        Image.new("RGB", (9, 9)).save(path)
+    candidates = [
+        Candidate(image_id=path.stem, photo=path, split="train", tags=(1,), mask=None if path.stem != "37" else Deadly(path))
+        for path in photos
+    ]
+    with pytest.raises(WeakClipError, match=r"a worker process died .* while it worked on .*37\.png$"):
+        verify(candidates, num_classes=2, on_error="skip")
+
+
+class Deadly(type(Path())):  # type: ignore[misc]
+    """A mask whose reader runs out of memory, as far as the system is concerned."""
+
+    def read_bytes(self) -> bytes:
+        time.sleep(0.5)  # for the other process to finish
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""

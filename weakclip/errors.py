@@ -1,4 +1,20 @@
-"""The one exception for mistakes that the user can mend."""
+"""The one exception for mistakes that the user can mend, and what is no mistake in a file."""
+
+import errno
+import unicodedata
+
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
+"""Error numbers that say nothing of the file that was to be read: what is refused now may be read later."""
+
+BREAKING = ("Cc", "Zl", "Zp")  # categories of control characters, tabs among them, and of separators of lines
+
+
+def one_line(text: str) -> str:
+    r"""The text with control characters and line ends as Python spells them (``\n``): names of files may hold them."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in BREAKING else character
+        for character in text
+    )
 
 
 class WeakClipError(Exception):

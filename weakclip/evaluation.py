@@ -12,14 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask
-from weakclip.process_pool import parallel
+from weakclip.process_pool import in_processes, note
 
 Mask = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
@@ -213,7 +212,7 @@ def _score_images(
 def _count(pairs: Iterable[Pair], num_classes: int, workers: int, summary: Callable[[list[Confusion]], T]) -> Iterator[T]:
     stream = iter(pairs)
     chunks = iter(lambda: list(islice(stream, PAIRS_AT_ONCE)), [])
-    yield from parallel(workers)(joblib.delayed(_count_chunk)(chunk, num_classes, summary) for chunk in chunks)
+    yield from in_processes(_count_chunk, ((chunk, num_classes, summary) for chunk in chunks), workers)
 
 
 def _count_chunk(pairs: Sequence[Pair], num_classes: int, summary: Callable[[list[Confusion]], T]) -> T:
@@ -229,6 +228,7 @@ def _sum_and_means(counts: list[Confusion]) -> tuple[Confusion, list[float]]:
 
 
 def _count_pair(prediction: Path | Mask, truth: Path | Mask, num_classes: int) -> Confusion:
+    note(str(prediction) if isinstance(prediction, Path) else "a mask")
     masks = [read_mask(mask) if isinstance(mask, Path) else mask for mask in (prediction, truth)]
     try:
         return confusion_matrix(masks[0], masks[1], num_classes)

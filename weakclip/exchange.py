@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,7 +23,7 @@ from weakclip.datasets.tag_vectors import write_tag_vectors
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask, write_mask
 from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
-from weakclip.process_pool import parallel
+from weakclip.process_pool import in_processes, note
 from weakclip.scores import ScoreStore
 
 CHUNK: Final = 32  # images a task
@@ -69,8 +68,8 @@ def import_masks(source: Path, folder: Path, dataset: str, num_classes: int, wor
     if twice:
         raise WeakClipError(f"{source} has two files of {twice[0]}", "keep either its mask or its scores")
     chunks = [list(zip(files, ids, strict=True))[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    tasks = (joblib.delayed(_import_chunk)(chunk, folder, dataset, num_classes) for chunk in chunks)
-    for done in parallel(min(workers, len(chunks)))(tasks):
+    tasks = ((chunk, folder, dataset, num_classes) for chunk in chunks)
+    for done in in_processes(_import_chunk, tasks, max(1, min(workers, len(chunks)))):
         yield from done
 
 
@@ -81,6 +80,7 @@ def count_files(source: Path) -> int:
 
 def _import_chunk(files: Sequence[tuple[Path, str]], folder: Path, dataset: str, num_classes: int) -> list[str]:
     for path, image_id in files:
+        note(str(path))
         write_mask(folder / f"{image_id}.png", released_mask(path, dataset, num_classes))
     return [image_id for _, image_id in files]
 

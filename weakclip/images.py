@@ -7,6 +7,7 @@ Colour profiles are not applied; of animations the first frame counts.
 
 from __future__ import annotations
 
+import errno
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from weakclip.errors import WeakClipError
+from weakclip.errors import OF_THE_MACHINE, WeakClipError
 
 SMALLEST_SIDE: Final = 8
 LARGEST_PIXELS: Final = 100_000_000
@@ -91,8 +92,13 @@ def resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 @contextmanager
 def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]:
-    """The opened, not yet decoded file; whatever goes wrong with it inside the block becomes a `WeakClipError`."""
+    """The opened, not yet decoded file; whatever is wrong with it, found inside the block, becomes a `WeakClipError`.
+
+    What is wrong with the machine does not: no memory or no file handles left now says nothing of the file.
+    """
     try:
+        if path.exists() and not path.is_file():
+            raise WeakClipError(f"{path} is no file", REPLACE_HINT)  # a pipe would be waited for
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
@@ -109,10 +115,18 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
     except Image.DecompressionBombError as error:
         raise too_large(path, "its header says") from error
     except MemoryError as error:
-        raise WeakClipError(f"{path} does not fit into memory", "make the picture smaller") from error
+        raise OSError(errno.ENOMEM, "not enough memory to decode it", str(path)) from error
+    except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
+        raise damaged(path, error) from error
     # Damaged files make PIL's readers raise nearly anything: OSError, SyntaxError, ValueError, struct.error, TypeError...
     except Exception as error:
-        raise WeakClipError(f"{path} is damaged: {str(error) or type(error).__name__}", REPLACE_HINT) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> WeakClipError:
+    return WeakClipError(f"{path} is damaged: {str(error) or type(error).__name__}", REPLACE_HINT)
 
 
 def too_large(path: Path, found: str) -> WeakClipError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.images import LARGEST_PIXELS, open_image
 from weakclip.plain_png import SIGNATURE, decode_plain_png, read_chunks
@@ -39,7 +41,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
     except OSError:
-        content = b""  # PIL says what is wrong with it
+        content = b""  # what is wrong with it is said below
     plain = decode_plain_png(content, LARGEST_PIXELS)
     if plain is not None:
         return plain.copy()
@@ -65,9 +67,9 @@ def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
         raise ValueError(f"a mask is (H, W) uint8, got {mask.shape} {mask.dtype}")
     image = Image.fromarray(mask)
     image.putpalette(PALETTE.tobytes())
-    part = path.with_name(f".{path.name}.part")
-    image.save(part, format="PNG", compress_level=6)
-    part.replace(path)
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=6)
+    write_whole(path, file.getvalue())
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -6,15 +6,17 @@ The processes end when this one does, even if it is killed.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Final, TypeVar
 
-import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from weakclip.errors import WeakClipError
@@ -22,6 +24,22 @@ from weakclip.workers import workers
 
 Result = TypeVar("Result")
 GLANCE: Final = 1.0  # seconds between two looks at whether the parent is there
+
+_notes: Path | None = None  # in a worker process: the folder in which it notes what it works on
+
+
+class WorkerDiedError(WeakClipError):
+    """A process of the pool was killed. ``working_on``: what the processes had noted then, one of which is to blame."""
+
+    def __init__(self, working_on: Iterable[str]) -> None:
+        names = " or ".join(sorted(working_on))
+        super().__init__(
+            f"a worker process died (killed, or out of memory){f' while it worked on {names}' if names else ''}",
+            "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory",
+        )
+
+    def __reduce__(self) -> tuple[type[WeakClipError], tuple[str, str]]:
+        return WeakClipError, (self.problem, self.hint)
 
 
 class ThisProcess(Executor):
@@ -33,27 +51,12 @@ class ThisProcess(Executor):
         return task
 
 
-def process_pool() -> Executor:
-    """As many processes as there may be, started when they are first needed, and kept for whoever asks next."""
-    if workers() == 1:
+def process_pool(count: int) -> Executor:
+    """That many processes, started when they are first needed, and kept for whoever asks next."""
+    if count == 1:
         return ThisProcess()
-    executor: Executor = get_reusable_executor(
-        max_workers=workers(), timeout=None, initializer=end_with, initargs=(os.getpid(),)
-    )
+    executor: Executor = get_reusable_executor(max_workers=count, timeout=None, initializer=end_with, initargs=(os.getpid(),))
     return executor
-
-
-def parallel(processes: int, *, ordered: bool = True) -> joblib.Parallel:
-    """joblib's processes, for tasks that are worth a call each; results come as they are asked for, in order or as they are
-    ready. With one process it is this one.
-    """
-    return joblib.Parallel(
-        n_jobs=max(1, processes),
-        return_as="generator" if ordered else "generator_unordered",
-        batch_size=1,
-        initializer=end_with,
-        initargs=(os.getpid(),),
-    )
 
 
 def end_with(parent: int) -> None:
@@ -67,31 +70,52 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def in_processes(function: Callable[..., Result], tasks: Iterable[tuple[object, ...]]) -> Iterator[Result]:
+def note(name: str) -> None:
+    """Say what is worked on from now on: if this is a worker process and it is killed, its error names it."""
+    if _notes is not None:
+        with suppress(OSError):  # without it an error would say less, and nothing else
+            (_notes / str(os.getpid())).write_text(name, encoding="utf-8")
+
+
+def in_processes(
+    function: Callable[..., Result], tasks: Iterable[tuple[object, ...]], count: int | None = None
+) -> Iterator[Result]:
     """The function's results for the tasks' arguments, in order; tasks are taken a few ahead, so that memory stays flat.
 
-    Raises what the function or the tasks raise, and WeakClipError when a process is killed.
+    ``count``: how many processes, all that there may be where it is None. Raises what the function or the tasks raise, and
+    WorkerDiedError when a process is killed, with what the processes had noted (`note`).
     """
-    pool, ahead = process_pool(), 2 * workers()
+    count = workers() if count is None else count
+    pool, ahead = process_pool(count), 2 * count
     waiting: deque[Future[Result]] = deque()
+    with tempfile.TemporaryDirectory(prefix="weakclip-") if count > 1 else nullcontext() as folder:
+        notes = None if folder is None else Path(folder)
+        try:
+            for arguments in tasks:
+                waiting.append(pool.submit(_noted, notes, function, *arguments))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise WorkerDiedError([] if notes is None else _noted_last(notes)) from error
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+def _noted(folder: Path | None, function: Callable[..., Result], *arguments: object) -> Result:
+    """Do a task; what it notes is forgotten when it is done."""
+    global _notes
+    if folder is None:
+        return function(*arguments)
+    _notes = folder
     try:
-        for arguments in tasks:
-            waiting.append(pool.submit(function, *arguments))
-            if len(waiting) > ahead:
-                yield result_of(waiting.popleft())
-        while waiting:
-            yield result_of(waiting.popleft())
+        return function(*arguments)
     finally:
-        for task in waiting:
-            task.cancel()
+        _notes = None
+        (folder / str(os.getpid())).unlink(missing_ok=True)
 
 
-def result_of(task: Future[Result]) -> Result:
-    """Waits for a task of the pool; raises what it raised, and WeakClipError when its process was killed."""
-    try:
-        return task.result()
-    except BrokenProcessPool as error:
-        raise WeakClipError(
-            "a worker process died (killed, or out of memory)",
-            "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory",
-        ) from error
+def _noted_last(folder: Path) -> list[str]:
+    return [path.read_text(encoding="utf-8", errors="replace") for path in folder.iterdir()]

@@ -9,16 +9,21 @@ take the same step. The main one logs, validates and keeps the checkpoints.
 
 from __future__ import annotations
 
+import errno
+import io
 import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError
+from weakclip.process_pool import WorkerDiedError
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.runlog import StepLog
@@ -40,6 +45,17 @@ def polynomial_schedule(step: int, *, lr: float, iterations: int, power: float =
     return float(lr * (1 - step / iterations) ** power)
 
 
+class _CountedBytes(io.BytesIO):
+    """A file that keeps nothing but the number of bytes written to it."""
+
+    count = 0
+
+    def write(self, data: Any, /) -> int:
+        length = memoryview(data).nbytes
+        self.count += length
+        return length
+
+
 def save_checkpoint(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
     """The state after ``step`` steps, written whole or not at all."""
     part = path.with_name(path.name + ".part")
@@ -48,11 +64,31 @@ def save_checkpoint(path: Path, step: int, modules: Mapping[str, nn.Module], opt
         "optimizer": optimizer.state_dict(),
         "modules": {name: module.state_dict() for name, module in modules.items()},
     }
-    with part.open("wb") as file:
-        torch.save(state, file)
+    try:
+        _write_state(part, state)
+    except OSError:
+        with room_for(part, saved_bytes(state)):
+            raise
+    part.replace(path)
+
+
+def _write_state(path: Path, state: Mapping[str, object]) -> None:
+    with path.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # on a full disk torch complains of its place in the file; why, stands behind that
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+
+
+def saved_bytes(state: Mapping[str, object]) -> int:
+    """The size of the file that `torch.save` makes of a state."""
+    counted = _CountedBytes()
+    torch.save(state, counted)
+    return counted.count
 
 
 def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
@@ -69,7 +105,9 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: tor
             module.load_state_dict(state["modules"][name])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # a damaged file makes the archive's reader and torch raise many kinds
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
+            raise  # of this machine, now; the file may be sound
         raise WeakClipError(
             f"{path} cannot be resumed from: {error}", f"delete {path.parent} to start the stage from its beginning"
         ) from error
@@ -113,8 +151,11 @@ def train(
             rates = rates_of_step(step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-            with whole_batch():
-                losses = losses_of_step(step)
+            try:
+                with whole_batch():
+                    losses = losses_of_step(step)
+            except WorkerDiedError as error:
+                raise WorkerDiedError([f"step {step} of {title}, images {', '.join(names_of_step(step))}"]) from error
             stacked = torch.stack(list(losses.values()))
             values = dict(zip(losses, world().average(stacked.detach()).tolist(), strict=True))
             if not all(math.isfinite(value) for value in values.values()):

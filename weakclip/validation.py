@@ -15,7 +15,7 @@ from weakclip.deeplab.postprocessing import sharpen
 from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import winners, write_mask
-from weakclip.process_pool import in_processes
+from weakclip.process_pool import in_processes, note
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.side_by_side import map_ahead, side_by_side
@@ -72,16 +72,21 @@ def sharpened_masks(records: Sequence[Record], predict: Predict, kernel: CrfKern
     """What wins after a dense CRF among the classes that win a pixel before it."""
 
     def tasks() -> Iterator[tuple[object, ...]]:
-        for photo, probabilities in predictions(records, predict):
+        for record, (photo, probabilities) in zip(records, predictions(records, predict), strict=True):
             classes = np.unique(winners(probabilities)[0])
-            yield photo, classes, probabilities[classes], kernel
+            yield record, photo, classes, probabilities[classes], kernel
 
     return in_processes(_sharpened, tasks())
 
 
 def _sharpened(
-    photo: NDArray[np.uint8], classes: NDArray[np.integer], probabilities: NDArray[np.float32], kernel: CrfKernel
+    record: Record,
+    photo: NDArray[np.uint8],
+    classes: NDArray[np.integer],
+    probabilities: NDArray[np.float32],
+    kernel: CrfKernel,
 ) -> Found:
+    note(str(record.photo))
     return _found(classes, sharpen(photo, probabilities, kernel))
 
 

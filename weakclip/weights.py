@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as encode_safetensors
 from torch import Tensor, nn
 
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
 
@@ -30,17 +30,8 @@ def save_weights(folder: Path, name: str, state: Mapping[str, Tensor], card: Map
     folder.mkdir(parents=True, exist_ok=True)
     data = encode_safetensors({key: state[key].detach().cpu().contiguous() for key in sorted(state)})
     text = json.dumps(sealed({**card, "weights_sha256": hashlib.sha256(data).hexdigest()}), indent=2) + "\n"
-    _write(folder / f"{name}.safetensors", data)
-    _write(folder / f"{name}.json", text.encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_whole(folder / f"{name}.safetensors", data, sync=True)
+    write_whole(folder / f"{name}.json", text.encode(), sync=True)
 
 
 def load_weights(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, object]]:

@@ -97,6 +97,8 @@ def test_openai_weights_without_quickgelu_are_refused(tmp_path: Path, network: n
         ("mini", "openai", "do not belong together"),
         ("ViT-B-61", "openai", "not an open_clip model"),
         ("RN50", "openai", "not a plain vision transformer"),
+        ("roberta-ViT-B-32", "weights.pt", "tokenizer that is not open_clip's own"),
+        ("ViT-H-14-CLIPA", "datacomp1b", "tokenizer that is not open_clip's own"),
         ("ViT-B-16-quickgelu", "opnai", "neither a file nor a pretrained tag"),
         ("ViT-B-16-quickgelu", "weights/missing.pt", "is missing"),
     ],

@@ -169,3 +169,25 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
     twice = [{"id": n, "file_name": "x_1.jpg", "height": 1, "width": 1} for n in (1, 2)]
     with pytest.raises(WeakClipError, match="1 images have the id of another one"):
         read_instances(write(path, images=twice, annotations=[]))
+
+
+@pytest.mark.parametrize("far", [1e9, -1e9, 1e300, float("nan"), float("inf")])
+def test_corners_far_outside_are_refused_before_pycocotools_walks_there(tmp_path: Path, far: float) -> None:
+    with pytest.raises(WeakClipError, match=r"000000000009 .* far outside"):
+        render(tmp_path, (1, [[0, 0, far, 0, far, far]]))
+    render(tmp_path, (1, [[-1.5, 0, WIDTH + 0.5, 0, WIDTH, HEIGHT]]))
+
+
+def test_sizes_that_no_picture_has_are_refused_before_room_is_made_for_them(tmp_path: Path) -> None:
+    with pytest.raises(WeakClipError, match=r"has a segmentation of 1048576 x 1048576"):
+        render(tmp_path, (1, {"size": [1 << 20, 1 << 20], "counts": "48<"}))
+    for height, width in ((0, 6), (-1, 6), (1 << 20, 1 << 20)):
+        images = [{"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "height": height, "width": width}]
+        with pytest.raises(WeakClipError, match=rf"i\.json: image 000000000009 is {width} x {height} pixels"):
+            read_instances(write(tmp_path / "i.json", images=images))
+
+
+def test_lists_in_lists_without_end_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "i.json").write_text("[" * 100_000)
+    with pytest.raises(WeakClipError, match=r"i\.json holds no instance annotations"):
+        read_instances(tmp_path / "i.json")

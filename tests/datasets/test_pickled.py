@@ -86,6 +86,41 @@ def test_code_is_refused_by_name_and_not_run(
     assert not marker.exists()
 
 
+class Called:
+    """Pickles as a call of the function, and then a state for its result."""
+
+    def __init__(self, function: Any, arguments: tuple[Any, ...], state: Any = None) -> None:
+        self.function, self.arguments, self.state = function, arguments, state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.arguments, self.state
+
+
+ADDRESS = b"A" * 8  # what numpy would take for the place of an object
+WITH_OBJECTS = Called(np.dtype, ("V8",), (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))
+RECONSTRUCT, FIRST_ARGUMENTS = np.zeros(1).__reduce__()[:2]
+SCALAR = np.float64(0).__reduce__()[0]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        Called(np.ndarray, ((1,), np.dtype("O"), ADDRESS)),
+        Called(RECONSTRUCT, FIRST_ARGUMENTS, (1, (1,), WITH_OBJECTS, False, ADDRESS)),
+        Called(RECONSTRUCT, FIRST_ARGUMENTS, (1, (1,), np.dtype("O"), False, ADDRESS)),
+        Called(RECONSTRUCT, FIRST_ARGUMENTS, (1, (1 << 40,), np.dtype("f8"), False, ADDRESS)),
+        Called(RECONSTRUCT, FIRST_ARGUMENTS, (1, (-1,), np.dtype("f8"), False, ADDRESS)),
+        Called(SCALAR, (np.dtype("O"), ADDRESS)),
+        Called(SCALAR, (np.dtype("f8"), b"A")),
+        Called(RECONSTRUCT, FIRST_ARGUMENTS),
+    ],
+    ids=["buffer", "parts", "objects", "short", "negative", "scalar of objects", "short scalar", "never filled"],
+)
+def test_arrays_on_memory_that_is_not_theirs_are_refused(tmp_path: Path, forged: Called) -> None:
+    # Each of the first three made numpy itself follow an address out of the file when the array was converted.
+    refused(save(tmp_path / "a.npy", {"x": forged}, protocol=2))
+
+
 def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 20)))
     assert "(2, 20) of float64" in refused(tmp_path / "a.npy")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from weakclip.clip.mini import MEAN, MINI, STD, TEXT, build_mini_clip
 from weakclip.errors import WeakClipError
+from weakclip.torchscript_archive import read_tensors
 from weakclip.weights import load_into, load_weights
 
 RGB = tuple[float, float, float]
@@ -151,6 +152,12 @@ def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
         raise WeakClipError(
             f"clip.model {model} is not a plain vision transformer", "choose a ViT of open_clip, such as ViT-B-16-quickgelu"
         )
+    if {"hf_model_name", "hf_tokenizer_name"} & config.get("text_cfg", {}).keys():
+        # Its tokenizer would be downloaded, even where the weights are a file.
+        raise WeakClipError(
+            f"clip.model {model} reads texts with a tokenizer that is not open_clip's own",
+            "choose a ViT of open_clip, such as ViT-B-16-quickgelu",
+        )
     path = Path(weights)
     is_file = path.suffix in {".pt", ".pth", ".bin", ".safetensors"} or path.is_file()
     if is_file and not path.is_file():
@@ -169,10 +176,8 @@ def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
     try:
         if is_file and openai:
             network = open_clip.create_model(model)
-            state = {key: value.float() for key, value in torch.jit.load(str(path), map_location="cpu").state_dict().items()}
-            for key in ("input_resolution", "context_length", "vocab_size"):
-                state.pop(key, None)
-            load_into(network, state, str(path))
+            stored = read_tensors(path)  # it notes sizes and its attention mask among them, which the network makes itself
+            load_into(network, {key: stored[key].float() for key in network.state_dict() if key in stored}, str(path))
             return network
         return open_clip.create_model(model, pretrained=str(path) if is_file else weights, weights_only=True)
     except WeakClipError:

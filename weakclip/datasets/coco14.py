@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import joblib
-
 from weakclip.datasets.coco_annotations import HINT, AnnotatedImage, read_instances, render_mask, short_id
 from weakclip.datasets.coco_classes import CLASS_OF_CATEGORY, CLASSES
 from weakclip.datasets.folder import sources
@@ -26,7 +24,7 @@ from weakclip.datasets.tag_vectors import TagVectors
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
-from weakclip.process_pool import parallel
+from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -196,7 +194,8 @@ def find_masks(root: Path, split: Split, image_ids: Sequence[str], folder: Path)
         return {image_id: path for image_id, path in paths.items() if path.is_file()}
     images = [split.annotated[image_id] for image_id in image_ids if image_id in split.annotated]
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    results = parallel(min(workers(), len(chunks)))(joblib.delayed(write_rendered)(chunk, folder) for chunk in chunks)
+    tasks = ((chunk, folder) for chunk in chunks)
+    results = in_processes(write_rendered, tasks, max(1, min(workers(), len(chunks))))
     rendered = (path for paths in results for path in paths)
     return {path.stem: path for path in track(rendered, total=len(images), title=f"rendering masks of {split.name}")}
 
@@ -204,6 +203,7 @@ def find_masks(root: Path, split: Split, image_ids: Sequence[str], folder: Path)
 def write_rendered(images: Sequence[AnnotatedImage], folder: Path) -> list[Path]:
     paths = [folder / f"{image.image_id}.png" for image in images]
     for image, path in zip(images, paths, strict=True):
+        note(f"the annotations of {image.image_id}")
         write_mask(path, render_mask(image))
     return paths
 

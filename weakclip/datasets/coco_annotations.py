@@ -18,6 +18,7 @@ from pycocotools import mask as run_lengths
 
 from weakclip.datasets.coco_classes import CLASS_NAMES, CLASS_OF_CATEGORY
 from weakclip.errors import WeakClipError
+from weakclip.images import LARGEST_PIXELS
 from weakclip.masks import IGNORE
 
 HINT = "take instances_train2014.json and instances_val2014.json out of COCO's annotations_trainval2014.zip"
@@ -60,8 +61,11 @@ def read_instances(path: Path) -> dict[str, AnnotatedImage]:
         ]
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", HINT) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise WeakClipError(f"{path} holds no instance annotations: {type(error).__name__}: {error}", HINT) from error
+    for image in images:
+        if min(image.height, image.width) < 1 or image.height * image.width > LARGEST_PIXELS:
+            raise WeakClipError(f"{path}: image {image.image_id} is {image.width} x {image.height} pixels", HINT)
     by_id = {image.image_id: image for image in images}
     if len(by_id) < len(images):
         raise WeakClipError(f"{path}: {len(images) - len(by_id):,} images have the id of another one", HINT)
@@ -95,30 +99,40 @@ def render_mask(image: AnnotatedImage) -> NDArray[np.uint8]:
     return np.ascontiguousarray(mask)
 
 
+def check_polygons(polygons: list[Any], limit: int) -> None:
+    """pycocotools walks along every edge pixel by pixel, and beyond its memory where corners are far away."""
+    if not all(abs(float(value)) <= limit for polygon in polygons for value in polygon):
+        raise ValueError("a polygon has a corner far outside of the picture")
+
+
 def rasterize(image: AnnotatedImage, segmentation: Any) -> NDArray[np.bool_]:
     """The pixels of an object, (height, width) bool."""
     shape = (image.height, image.width)
     if segmentation == []:
         return np.zeros(shape, np.bool_)
     try:
+        if isinstance(segmentation, dict) and tuple(segmentation["size"]) != shape:  # before room is made for it
+            height, width = segmentation["size"]
+            problem = (
+                f"image {image.image_id} of {image.width} x {image.height} pixels has a segmentation of {width} x {height}"
+            )
+            raise WeakClipError(problem, HINT)
         if isinstance(segmentation, list):
+            check_polygons(segmentation, image.height + image.width)
             runs = run_lengths.merge(run_lengths.frPyObjects(segmentation, *shape))
         elif isinstance(segmentation["counts"], list):
-            height, width = segmentation["size"]
-            if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != height * width:
+            if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != image.height * image.width:
                 # pycocotools would fill what is missing with whatever stands in memory
-                raise ValueError(f"runs of {sum(segmentation['counts'])} of {height * width} pixels")
+                raise ValueError(f"runs of {sum(segmentation['counts'])} of {image.height * image.width} pixels")
             runs = run_lengths.frPyObjects(segmentation, *shape)
         else:
             runs = segmentation
         with warnings.catch_warnings():  # pycocotools itself calls numpy in a way that numpy 2 discourages
             warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
             covered = np.asarray(run_lengths.decode(runs), dtype=np.bool_)
+    except WeakClipError:
+        raise
     # pycocotools raises nearly anything for what it does not know.
     except Exception as error:
         raise WeakClipError(f"image {image.image_id} has a segmentation that is none: {error}", HINT) from error
-    if covered.shape != shape:
-        found = f"{covered.shape[1]} x {covered.shape[0]}"
-        problem = f"image {image.image_id} of {image.width} x {image.height} pixels has a segmentation of {found}"
-        raise WeakClipError(problem, HINT)
     return covered

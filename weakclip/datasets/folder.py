@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from weakclip.datasets.index import Collection, Dataset, Skipped
-from weakclip.datasets.labels import Listed, PhotoNames, composed, read_classes, read_split, read_tags
+from weakclip.datasets.labels import Listed, PhotoNames, composed, is_unicode, read_classes, read_split, read_tags
 from weakclip.datasets.verification import Candidate, verify
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
+LONGEST_NAME = 200  # bytes without the ending; a file system takes 255, and masks and pictures add theirs
 LINK_HINT = "`weakclip preset folder --root DIR` links a folder of photos to data/raw/photos"
 
 
@@ -115,9 +116,9 @@ def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
     for path in walk(folder):
         if path.suffix.lower() not in PHOTO_ENDINGS:
             continue
-        if not is_unicode(path):
-            file = os.fsencode(path).decode("utf-8", "backslashreplace")
-            skipped.append(Skipped(file=file, reason=f"{file}: the file name is not UTF-8"))
+        if reason := wrong_name(path):
+            file = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
+            skipped.append(Skipped(file=file, reason=f"{file}: {reason}"))
             continue
         image_id = composed(path.stem)
         if image_id in photos:
@@ -131,12 +132,15 @@ def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
     return photos, skipped
 
 
-def is_unicode(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def wrong_name(path: Path) -> str | None:
+    """Why a file of this name cannot be used: it could not be written into a list, a line each, or given an ending."""
+    if not is_unicode(str(path)):
+        return "the file name is not UTF-8"
+    if one_line(str(path)) != str(path):
+        return "the file name holds a line end or another control character"
+    if len(path.stem.encode()) > LONGEST_NAME:
+        return f"the file name has more than {LONGEST_NAME} bytes"
+    return None
 
 
 def find_masks(folder: Path, photos: dict[str, Path]) -> tuple[dict[str, Path], list[str]]:

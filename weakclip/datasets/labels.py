@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from weakclip.datasets.index import ClassList
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
 SHOWN: Final = 5
@@ -71,6 +71,15 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down: file names and JSON may hold what stands for no letter."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def lower_ending(name: str) -> str:
     ending = PurePosixPath(name).suffix
     return name.removesuffix(ending) + ending.lower() if ending.lower() in PHOTO_ENDINGS else name
@@ -92,10 +101,14 @@ def refuse(path: Path, problems: Sequence[str], hint: str) -> None:
 
 def read_text(path: Path) -> str:
     """A text file in UTF-8, with or without a byte order mark."""
+    if path.exists() and not path.is_file():
+        raise WeakClipError(f"{path} is no file", "put a text file there; the README says what it looks like")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", "put it there; the README says what it looks like") from error
+    except OSError as error:
+        raise WeakClipError(f"{path} cannot be opened: {error.strerror}", "let this user read it, or replace it") from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise WeakClipError(f"{path}: line {line} is not UTF-8", "save the file as UTF-8 text") from error
@@ -129,7 +142,9 @@ def read_classes(path: Path) -> ClassList:
             continue
         name, _, rest = (part.strip() for part in line.partition(":"))
         words = tuple(word.strip() for word in rest.split(",") if word.strip())
-        if not name or "," in name or ";" in name:
+        if one_line(line) != line:
+            problems.append(f"line {number}: {line!r} holds a control character")
+        elif not name or "," in name or ";" in name:
             problems.append(f"line {number}: {line!r} is not a name or `name: synonym, synonym`")
         elif in_background and words:
             problems.append(f"line {number}: the background word {name!r} has synonyms; write each word on a line of its own")
@@ -207,7 +222,7 @@ def list_photos(
 
 
 def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
     rows: list[tuple[str, str, list[str]]] = []
     problems: list[str] = []
     try:
@@ -236,13 +251,17 @@ def json_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
         document = json.loads(read_text(path), object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
         raise WeakClipError(f"{path}: line {error.lineno} is not JSON: {error.msg}", "mend the file") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in thousands of lists
+        raise WeakClipError(f"{path} cannot be read as JSON: {error}", "mend the file") from error
     if not isinstance(document, tuple):
         raise WeakClipError(f"{path} is not an object", 'write {"image": ["tag", "tag"], ...}')
     rows: list[tuple[str, str, list[str]]] = []
     problems: list[str] = []
     for number, (name, tags) in enumerate(document, start=1):
         where = f"entry {number}"
-        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
+        if not is_unicode(name):
+            problems.append(f"{where}: the name {name!r} is not Unicode text")
+        elif isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
             rows.append((where, name, tags))
         else:
             problems.append(f"{where}: the tags of {name!r} are not a list of strings")

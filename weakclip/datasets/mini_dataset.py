@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import joblib
 from PIL import Image
 
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld
 from weakclip.images import file_crc32
 from weakclip.masks import write_mask
-from weakclip.process_pool import parallel
+from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -31,9 +30,8 @@ def draw_mini_dataset(folder: Path, *, final: Path, mini_world: int, mini_train:
         (folder / name).mkdir(parents=True, exist_ok=True)
     scenes = [(split, index) for split, number in (("train", mini_train), ("val", mini_val)) for index in range(number)]
     chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
-    results = parallel(min(workers(), len(chunks)))(
-        joblib.delayed(draw_chunk)(folder, final, mini_world, chunk) for chunk in chunks
-    )
+    tasks = ((folder, final, mini_world, chunk) for chunk in chunks)
+    results = in_processes(draw_chunk, tasks, max(1, min(workers(), len(chunks))))
     drawn = (record for chunk in results for record in chunk)
     records = sorted(track(drawn, total=len(scenes), title="drawing scenes"), key=lambda record: record.image_id)
     return Dataset(name="mini", classes=CLASSES, records=tuple(records))
@@ -47,6 +45,7 @@ def draw_chunk(folder: Path, final: Path, mini_world: int, scenes: list[tuple[st
 def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: int) -> Record:
     scene = world.scene(split, index)
     image_id = f"{split}_{index:05d}"
+    note(image_id)
     photo, mask = Path("images", f"{image_id}.jpg"), Path("masks", f"{image_id}.png")
     Image.fromarray(scene.image).save(folder / photo, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     write_mask(folder / mask, scene.mask)

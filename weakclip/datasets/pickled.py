@@ -4,21 +4,85 @@ written so that numpy of any age reads them."""
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import pickletools
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
 
-# Taken from arrays and scalars themselves: numpy has moved these functions between modules.
-REBUILD_ARRAY: Final = np.zeros(1).__reduce__()[0]
-REBUILD_SCALAR: Final = np.float64(0).__reduce__()[0]
-REBUILD_BUFFER: Final = np.zeros(1).__reduce_ex__(5)[0]
+PLAIN_TYPE: Final = re.compile(r"[?biufcSUO]\d*")
+
+
+class SavedType:
+    """A number type as pickles spell it: a plain name, and a state that may only turn the bytes around.
+
+    numpy's own `dtype` believes the rest of such a state too: a type may call eight bytes of the file an object, and whoever
+    then looks at the array follows an address that the file has chosen.
+    """
+
+    def __init__(self, name: str, *_: object) -> None:
+        if not PLAIN_TYPE.fullmatch(name):
+            raise pickle.UnpicklingError(f"the number type {name!r}")
+        self.dtype: np.dtype[Any] = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, order, *inner = state
+        if any(part is not None for part in inner[:3]):  # what it is part of, names and places of parts
+            raise pickle.UnpicklingError("a number type of several parts")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class SavedArray:
+    """An array as pickles spell it: begun empty, then given its shape, type and values."""
+
+    array: NDArray[Any]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, kind, by_column, values = state[-4:]  # a version may stand before them
+        self.array = build_array(shape, kind, by_column, values)
+
+
+def build_array(shape: tuple[int, ...], kind: SavedType, by_column: bool, values: Any) -> NDArray[Any]:
+    """The array (shape) of values: a list for objects, bytes for anything else, exactly as many as it takes."""
+    order: Literal["C", "F"] = "F" if by_column else "C"
+    if kind.dtype.hasobject:
+        if not isinstance(values, list):
+            raise pickle.UnpicklingError("objects that are no list")
+        objects = np.empty(len(values), dtype=object)
+        for place, value in enumerate(values):
+            objects[place] = value
+        return objects.reshape(shape, order=order)
+    content = values.encode("latin1") if isinstance(values, str) else bytes(values)  # Python 2 wrote text for bytes
+    if len(content) != kind.dtype.itemsize * math.prod(shape):
+        raise pickle.UnpicklingError(f"{len(content)} bytes for {shape} of {kind.dtype}")
+    return np.ndarray(shape, kind.dtype, bytearray(content), order=order)
+
+
+def begin_array(*_: object) -> SavedArray:
+    """Stands for numpy's `_reconstruct`, which makes the empty array that a state fills."""
+    return SavedArray()
+
+
+def array_on_buffer(values: Any, kind: SavedType, shape: tuple[int, ...], order: str, *_: object) -> SavedArray:
+    """Stands for numpy's `_frombuffer`."""
+    saved = SavedArray()
+    saved.array = build_array(shape, kind, order == "F", values)
+    return saved
+
+
+def scalar(kind: SavedType, value: Any) -> Any:
+    """Stands for numpy's function of that name: a number of a type."""
+    if kind.dtype.hasobject:
+        raise pickle.UnpicklingError("a number that is an object")
+    return build_array((), kind, False, value)[()]
 
 
 def latin_bytes(text: str, encoding: str) -> bytes:
@@ -28,27 +92,42 @@ def latin_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+# Nothing of numpy itself: its functions trust a pickle, and one that was made for the purpose has them read or write where
+# there is no array. numpy has moved them between modules.
 ADMITTED: Final[dict[tuple[str, str], Any]] = {
     ("_codecs", "encode"): latin_bytes,
     ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): REBUILD_ARRAY for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): REBUILD_SCALAR for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): REBUILD_BUFFER for core in ("core", "_core")},
-    **{
-        (module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray, complex)
-    },
+    ("numpy", "ndarray"): "numpy.ndarray",  # named by arrays, never called
+    ("numpy", "dtype"): SavedType,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): begin_array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): array_on_buffer for core in ("core", "_core")},
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset, complex)},
 }
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays, numbers, strings and containers of them, and nothing that could run code."""
+    """Admits arrays, numbers, strings and containers of them, and nothing that could run code. `plain` follows it."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return ADMITTED[module, name]
+
+
+def plain(value: Any) -> Any:
+    """The value with arrays and types in place of what stood for them while it was read."""
+    match value:
+        case SavedArray():
+            objects = value.array.dtype.hasobject
+            return np.vectorize(plain, otypes=[object])(value.array) if objects and value.array.size else value.array
+        case SavedType():
+            return value.dtype
+        case dict():
+            return type(value)((plain(key), plain(entry)) for key, entry in value.items())
+        case list() | tuple() | set() | frozenset():
+            return type(value)(plain(entry) for entry in value)
+    return value
 
 
 def read_pickled_dictionary(path: Path) -> dict[Any, Any]:
@@ -81,10 +160,10 @@ def read_object(file: BinaryIO) -> Any:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype != np.dtype(object):
         raise ValueError(f"it holds an array {shape} of {dtype}")
-    array = ArrayUnpickler(file, encoding="latin1").load()
-    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(object) or array.size != 1:
+    saved = ArrayUnpickler(file, encoding="latin1").load()
+    if not isinstance(saved, SavedArray) or saved.array.dtype != np.dtype(object) or saved.array.size != 1:
         raise ValueError("it holds several objects")
-    return array.reshape(-1)[0]
+    return plain(saved.array.reshape(-1)[0])
 
 
 def write_pickled_dictionary(path: Path, value: Mapping[Any, Any]) -> None:

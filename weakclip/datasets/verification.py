@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import joblib
 import numpy as np
 
 from weakclip.datasets.index import Record, Skipped
 from weakclip.errors import WeakClipError
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
-from weakclip.process_pool import parallel
+from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
 from weakclip.workers import workers
 
@@ -47,8 +46,8 @@ def verify(
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
     chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
-    # A generator: results arrive in order, and only a few chunks are under way at a time.
-    results = parallel(min(workers(), len(chunks)))(joblib.delayed(verify_chunk)(chunk, num_classes) for chunk in chunks)
+    tasks = ((chunk, num_classes) for chunk in chunks)
+    results = in_processes(verify_chunk, tasks, max(1, min(workers(), len(chunks))))
     records: list[Record] = []
     left_out = list(skipped)
     for result in track(flatten(results), total=len(ordered), title="checking photos"):
@@ -75,6 +74,7 @@ def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Reco
 
 def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     """The record of a candidate, or why there is none."""
+    note(str(candidate.photo))
     try:
         height, width, _ = read_photo(candidate.photo).shape
         crc32 = file_crc32(candidate.photo)

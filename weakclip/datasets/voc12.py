@@ -153,7 +153,7 @@ def xml_tags(path: Path) -> Tags:
         return ()
     try:
         names = {(item.findtext("name") or "").strip() for item in ElementTree.parse(path).getroot().findall("object")}
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         raise WeakClipError(f"{path.name} is not XML: {error}", UNPACK_HINT) from error
     unknown = sorted(names - INDEX.keys())
     if unknown:

@@ -112,8 +112,10 @@ def _timm_encoder(name: str, *, pretrained: bool, output_stride: int) -> Encoder
         problem = f"deeplab.encoder {name!r} does not work as an encoder of output stride {output_stride}: {error}"
         raise WeakClipError(problem, "choose a convolutional network with maps at strides 2 to 32, such as resnet50") from error
     except OSError as error:
-        problem = f"the weights of {name!r} cannot be fetched: {str(error).splitlines()[0]}"
-        raise WeakClipError(problem, "check the network, or set deeplab.encoder_weights to a file or none") from error
+        source = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or name
+        problem = f"the weights of {name!r} cannot be fetched from {source}: {str(error).splitlines()[0]}"
+        hint = f"without a network, put the weights file of {source} on the disk and set deeplab.encoder_weights to its path"
+        raise WeakClipError(problem, hint) from error
     config = timm.get_pretrained_cfg(name)
     mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return Encoder(network, tuple(network.out_channels), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

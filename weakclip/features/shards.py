@@ -9,6 +9,7 @@ them when.
 import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from weakclip.errors import WeakClipError
+from weakclip.disk_space import room_for
+from weakclip.errors import OF_THE_MACHINE, WeakClipError
 
 FORMAT: Final = 1
 VERSIONS: Final = ("v110", "v110")  # of HDF5's objects: the same bytes from every library, readable since HDF5 1.10
@@ -43,6 +45,10 @@ class Column:
     shape: tuple[int, ...]
     dtype: str
     once_a_row: bool = False
+
+    @property
+    def entry_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def described(self) -> tuple[object, ...]:
@@ -139,6 +145,13 @@ class OpenShard:
 def create_shard(path: Path, layout: ShardLayout) -> None:
     """Make a shard without its rows, all its room on the disk taken. It appears under its name when it is sound."""
     draft = path.with_name(f"{path.name}.new")
+    with room_for(draft, sum(layout.entries(column) * column.entry_bytes for column in layout.columns)):
+        _write_draft(draft, layout)
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def _write_draft(draft: Path, layout: ShardLayout) -> None:
     rows = np.array(list(zip(layout.firsts, layout.counts, strict=True)), dtype="<i8")
     about = np.array([text.encode("ascii") for text in layout.about])
     columns = [column.described for column in layout.columns]
@@ -156,8 +169,6 @@ def create_shard(path: Path, layout: ShardLayout) -> None:
     with draft.open("r+b") as raw:
         _reserve(raw.fileno(), draft.stat().st_size)
         os.fsync(raw.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
 
 
 def open_shard(path: Path, remedy: str) -> OpenShard:
@@ -188,6 +199,8 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
             length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
             arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise
         raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
     return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
 

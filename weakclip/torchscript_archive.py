@@ -1,0 +1,110 @@
+"""The tensors of a TorchScript archive, as OpenAI ships CLIP: read without running the program that lies beside them.
+
+`torch.jit.load` runs what the archive says is needed to rebuild its modules, and TorchScript can write files. So the archive,
+a zip file, is read here: ``data.pkl`` describes modules as objects of classes of the archive's own (``__torch__...``) with
+their attributes; tensors are views on storages, ``data/<key>``. Known from torch's `torch/csrc/jit/serialization`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final
+
+import torch
+from torch import Tensor
+
+STORAGES: Final = {
+    "BoolStorage": torch.bool,
+    "ByteStorage": torch.uint8,
+    "CharStorage": torch.int8,
+    "ShortStorage": torch.int16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+}
+
+
+class Module:
+    """A module of the archive: its attributes, whatever class it is of."""
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError("a module that needs a program to be rebuilt")
+        self.attributes: dict[str, object] = state
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors that modules of the archive hold, parameters or not, by their dotted names.
+
+    Raises:
+        pickle.UnpicklingError: it holds more than modules, tensors and plain values.
+        Exception: nearly any other kind, for damaged files.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        root = next(name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl"))
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise pickle.UnpicklingError("numbers of a big-endian machine")
+        with archive.open(f"{root}data.pkl") as file:
+            module = ModuleUnpickler(file, lambda key: archive.read(f"{root}data/{key}")).load()
+    if not isinstance(module, Module):
+        raise pickle.UnpicklingError(f"{type(module).__name__} instead of a module")
+    return tensors_of(module)
+
+
+def tensors_of(module: Module, prefix: str = "") -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in module.attributes.items():
+        if isinstance(value, Module):
+            found |= tensors_of(value, f"{prefix}{name}.")
+        elif isinstance(value, Tensor):
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+class ModuleUnpickler(pickle.Unpickler):
+    """Admits modules, tensors and plain values. ``storage``: the bytes of a key."""
+
+    def __init__(self, file: IO[bytes], storage: Callable[[str], bytes]) -> None:
+        super().__init__(file)
+        self._storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return Module
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        admitted = {
+            ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+            ("collections", "OrderedDict"): OrderedDict,
+            **{("torch.jit._pickle", f"build_{kind}list"): partial(list) for kind in ("int", "double", "bool", "tensor")},
+            ("torch.jit._pickle", "restore_type_tag"): plain_value,
+        }
+        if (module, name) not in admitted:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return admitted[module, name]
+
+    def persistent_load(self, identity: tuple[str, torch.dtype, str, str, int]) -> Tensor:
+        """A storage as a flat tensor."""
+        kind, dtype, key, _, length = identity
+        content = self._storage(key)
+        if kind != "storage" or len(content) < length * dtype.itemsize:
+            raise pickle.UnpicklingError(f"{len(content)} bytes for {length} of {dtype}")
+        return torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+
+
+def plain_value(value: object, _: str) -> object:
+    return value
+
+
+def rebuild_tensor(storage: Tensor, offset: int, shape: Sequence[int], strides: Sequence[int], *_: object) -> Tensor:
+    """A view on a storage; torch refuses one that reaches beyond it."""
+    return storage.as_strided(tuple(shape), tuple(strides), offset).clone()
