@@ -73,6 +73,19 @@ def test_a_killed_process_is_an_error_with_a_hint(two_workers: None) -> None:
     assert "WEAKCLIP_WORKERS=1" in caught.value.hint
 
 
+def test_processes_end_with_the_one_that_started_them() -> None:
+    code = """
+import os, signal
+from weakclip.process_pool import in_processes
+print(*in_processes(os.getpid, [()] * 8, 2), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # They have its output open, so this returns when the last of them has ended.
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert len({*ended.stdout.split()}) > 0
+
+
 def note_and_die(names: list[str]) -> None:
     for name in names:
         note(name)
@@ -109,17 +122,3 @@ class Deadly(type(Path())):  # type: ignore[misc]
         time.sleep(0.5)  # for the other process to finish
         os.kill(os.getpid(), signal.SIGKILL)
         return b""
-
-
-def test_processes_end_with_the_one_that_started_them() -> None:
-    code = """
-import os, signal
-import joblib
-from weakclip.process_pool import parallel
-print(*parallel(2)(joblib.delayed(os.getpid)() for _ in range(8)), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    # They have its output open, so this returns when the last of them has ended.
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
-    assert ended.returncode == -signal.SIGKILL
-    assert len({*ended.stdout.split()}) > 0

@@ -41,7 +41,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
     except OSError:
-        content = b""  # PIL says what is wrong with it
+        content = b""  # what is wrong with it is said below
     plain = decode_plain_png(content, LARGEST_PIXELS)
     if plain is not None:
         return plain.copy()

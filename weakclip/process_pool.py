@@ -17,7 +17,6 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from weakclip.errors import WeakClipError
@@ -58,19 +57,6 @@ def process_pool(count: int) -> Executor:
         return ThisProcess()
     executor: Executor = get_reusable_executor(max_workers=count, timeout=None, initializer=end_with, initargs=(os.getpid(),))
     return executor
-
-
-def parallel(processes: int, *, ordered: bool = True) -> joblib.Parallel:
-    """joblib's processes, for tasks that are worth a call each; results come as they are asked for, in order or as they are
-    ready. With one process it is this one.
-    """
-    return joblib.Parallel(
-        n_jobs=max(1, processes),
-        return_as="generator" if ordered else "generator_unordered",
-        batch_size=1,
-        initializer=end_with,
-        initargs=(os.getpid(),),
-    )
 
 
 def end_with(parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +22,7 @@ from weakclip.features.index import INDEX
 from weakclip.images import read_photo
 from weakclip.journal import Journal
 from weakclip.masks import IGNORE, winners, write_mask
-from weakclip.process_pool import parallel
+from weakclip.process_pool import end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
@@ -111,9 +112,10 @@ def refine_all(
     left = [record for record in own if record.image_id not in journal.rows]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
-    results = parallel(workers, ordered=False)(
-        joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks
+    pool = joblib.Parallel(
+        n_jobs=workers, return_as="generator_unordered", batch_size=1, initializer=end_with, initargs=(os.getpid(),)
     )
+    results = pool(joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks)
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:

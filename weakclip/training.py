@@ -9,6 +9,7 @@ take the same step. The main one logs, validates and keeps the checkpoints.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -104,9 +105,9 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: tor
             module.load_state_dict(state["modules"][name])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
-    except (OSError, MemoryError):  # of this machine, now; the file may be sound
-        raise
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # a damaged file makes the archive's reader and torch raise many kinds
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
+            raise  # of this machine, now; the file may be sound
         raise WeakClipError(
             f"{path} cannot be resumed from: {error}", f"delete {path.parent} to start the stage from its beginning"
         ) from error
