@@ -121,6 +121,14 @@ def test_arrays_on_memory_that_is_not_theirs_are_refused(tmp_path: Path, forged:
     refused(save(tmp_path / "a.npy", {"x": forged}, protocol=2))
 
 
+@pytest.mark.parametrize("mark", [b"r\xff\xff\xff\x7f", b"p2147483647\n"])
+def test_a_short_file_cannot_ask_for_gigabytes(tmp_path: Path, mark: bytes) -> None:
+    path = save(tmp_path / "a.npy", {"x": 1}, protocol=2)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"}", b"}" + mark, 1) if content.count(b"}") == 1 else content[:-1] + mark + b".")
+    assert "2147483647" in refused(path)
+
+
 def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 20)))
     assert "(2, 20) of float64" in refused(tmp_path / "a.npy")

@@ -35,6 +35,9 @@ def imported_seed(
     if npy.is_file():
         maps = read_maps(npy)
         classes = sorted(set(maps) & set(record.tags)) or sorted(maps)
+        if classes[-1] >= num_classes:
+            problem = f"{npy} has a map of class {classes[-1] - 1}, counted from 0; there are {num_classes - 1} classes"
+            raise WeakClipError(problem, "number its classes as classes.txt lists them, without the background")
         stacked = resize_maps(np.stack([maps[index] for index in classes]), record.height, record.width)
         peak = stacked.max(axis=(1, 2), keepdims=True)
         return make_seed(stacked / np.maximum(peak, 1e-6), classes, background_threshold, unsure_margin)
@@ -55,20 +58,27 @@ def read_maps(path: Path) -> dict[int, NDArray[np.float32]]:
         if name is None:
             hint = "give it maps of IRN, CLIP-ES or {class: map}; `weakclip import-masks` turns prob_npy files into masks"
             raise WeakClipError(f"{path} has keys but none of high_res, cam and attn_highres", hint)
-        return _plain(path, dict(zip(np.asarray(content["keys"]).tolist(), np.asarray(content[name]), strict=False)))
+        keys, maps = np.asarray(content["keys"]), np.asarray(content[name])
+        if keys.ndim != 1 or maps.ndim != 3:
+            problem = f"{path}: expected keys (n,) and {name} (n, height, width), got {keys.shape} and {maps.shape}"
+            raise WeakClipError(problem, "write maps as MCTformer or IRN does")
+        return _plain(path, dict(zip(keys.tolist(), maps, strict=False)))
     return _plain(path, content)
 
 
 def _plain(path: Path, maps: Mapping[object, object]) -> dict[int, NDArray[np.float32]]:
     result = {}
     for key, value in maps.items():
-        array = np.asarray(value, dtype=np.float32)
-        if not isinstance(key, int | np.integer) or array.ndim != 2:
+        array = np.asarray(value)
+        if not isinstance(key, int | np.integer) or array.ndim != 2 or not array.size or array.dtype.kind not in "buif":
             raise WeakClipError(
                 f"{path}: expected {{class: (height, width) map}}, got {key!r}: shape {array.shape}",
                 "write maps as MCTformer or IRN does",
             )
-        result[int(key) + 1] = array
+        with np.errstate(over="ignore"):
+            result[int(key) + 1] = array.astype(np.float32)
+        if not np.isfinite(result[int(key) + 1]).all() or int(key) < 0:
+            raise WeakClipError(f"{path}: the map of class {key} is not a map of numbers", "write the maps anew")
     if not result:
         raise WeakClipError(f"{path} holds no map", "leave images without a class out of the training split")
     return result

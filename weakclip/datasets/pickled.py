@@ -115,6 +115,13 @@ class ArrayUnpickler(pickle.Unpickler):
         return ADMITTED[module, name]
 
 
+def check_marks(stream: bytes) -> None:
+    """Refuse a pickle that numbers what it remembers with larger numbers than it has bytes: room is made for all below."""
+    for opcode, number, position in pickletools.genops(stream):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(number, int) and number > (position or 0):
+            raise pickle.UnpicklingError(f"the number {number} for a thing that it remembers")
+
+
 def plain(value: Any) -> Any:
     """The value with arrays and types in place of what stood for them while it was read."""
     match value:
@@ -160,7 +167,9 @@ def read_object(file: BinaryIO) -> Any:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype != np.dtype(object):
         raise ValueError(f"it holds an array {shape} of {dtype}")
-    saved = ArrayUnpickler(file, encoding="latin1").load()
+    stream = file.read()
+    check_marks(stream)
+    saved = ArrayUnpickler(io.BytesIO(stream), encoding="latin1").load()
     if not isinstance(saved, SavedArray) or saved.array.dtype != np.dtype(object) or saved.array.size != 1:
         raise ValueError("it holds several objects")
     return plain(saved.array.reshape(-1)[0])

@@ -104,5 +104,9 @@ def _read_array(reader: _Reader) -> Tensor:
     if not 0 <= number_type < len(NUMBER_TYPES) or any(side < 0 for side in shape):
         raise reader.refused(f"is damaged: an array has the shape {shape} and the number type {number_type}")
     kind = np.dtype(NUMBER_TYPES[number_type])
-    values = np.frombuffer(reader.take(kind.itemsize * math.prod(shape)), kind).reshape(shape)
+    content = reader.take(kind.itemsize * math.prod(shape))
+    try:
+        values = np.frombuffer(content, kind).reshape(shape)
+    except ValueError as error:  # one side is 0, others are too large for any array
+        raise reader.refused(f"is damaged: an array has the shape {shape}") from error
     return torch.from_numpy(values.astype(kind.newbyteorder("=")))
