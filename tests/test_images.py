@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -231,3 +233,17 @@ def test_resizing_averages_when_it_shrinks_and_keeps_the_photo_when_it_fits() ->
     np.testing.assert_array_equal(same, board)
     assert same is not board
     assert resize_photo(board, 5, 7).shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_what_the_machine_lacks_is_not_said_of_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    # A stage that skips unusable photos would leave it out.
+    gradient().save(tmp_path / "a.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError if number == errno.ENOMEM else OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(OSError) as caught:
+        read_photo(tmp_path / "a.png")
+    assert caught.value.errno == number

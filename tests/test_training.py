@@ -1,5 +1,7 @@
 """The training loop: schedules, resume to the byte, and losses that are not numbers."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from weakclip.errors import WeakClipError
+from weakclip.process_pool import WorkerDiedError
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng
 from weakclip.training import cosine_schedule, polynomial_schedule, train
@@ -97,3 +100,43 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"no checkpoint")
     with pytest.raises(WeakClipError, match=r"state\.pt cannot be resumed from"):
         run(tmp_path)
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint_and_the_next_run_ends_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole")
+    sync, left = os.fsync, iter([True, True, False])
+
+    def full(file: int) -> None:
+        if not next(left):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(WeakClipError, match=r"state\.pt.* needs \d.*B, \d.*B are free on the disk"):
+            run(tmp_path / "killed")
+    assert torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"] == 10
+    assert not list((tmp_path / "killed").glob("*.part"))
+    assert torch.equal(run(tmp_path / "killed").weight, whole.weight)
+    assert curves(tmp_path / "killed") == curves(tmp_path / "whole")
+
+
+def test_a_worker_process_that_dies_is_reported_with_the_images_of_the_step(tmp_path: Path) -> None:
+    def losses(step: int) -> dict[str, Tensor]:
+        raise WorkerDiedError([])
+
+    model = nn.Linear(1, 1)
+    with pytest.raises(WeakClipError, match=r"died .* while it worked on step 0 of test, images a, b$"):
+        train(
+            title="test",
+            modules={"model": model},
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+            iterations=1,
+            losses_of_step=losses,
+            rates_of_step=lambda step: [0.1],
+            names_of_step=lambda step: ["a", "b"],
+            folder=tmp_path,
+            checkpoint_every=1,
+        )

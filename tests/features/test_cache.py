@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import pickle
+import resource
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -327,3 +329,47 @@ def test_replaced_photos_unsuitable_sizes_and_empty_datasets_are_refused(records
     with pytest.raises(WeakClipError, match=r"clip.image_size is 30: should be a multiple of the encoder's patch, 8") as caught:
         cache_features(records, PatchMeans(), odd, tmp_path / "d", shard_bytes=1000)
     assert caught.value.hint == "set it to 24"
+
+
+def test_a_disk_that_fills_up_keeps_what_is_finished_and_the_next_run_ends_with_the_same_bytes(
+    records: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache(records, tmp_path / "whole")
+    reserve, left = os.posix_fallocate, iter([True, False])
+
+    def full(file: int, offset: int, length: int) -> None:
+        if not next(left):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserve(file, offset, length)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(WeakClipError, match=r"shard-00001.* needs \d.*B, \d.*B are free on the disk"):
+            cache(records, tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["shard-00000.h5"]
+    encoder, all_of_it = PatchMeans(), PatchMeans()
+    cache(records, tmp_path / "killed", encoder=encoder)
+    cache(records, tmp_path / "again", encoder=all_of_it)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert len(encoder.batches) < len(all_of_it.batches)
+
+
+def test_too_few_open_files_cost_no_finished_shard(records: tuple[Record, ...], tmp_path: Path) -> None:
+    cache(records, tmp_path / "features", workers=1)
+    before = contents(tmp_path / "features")
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_handle(), allowed[1]))
+    try:
+        with pytest.raises(OSError, match="open") as caught:
+            cache(records, tmp_path / "features", workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert caught.value.errno == errno.EMFILE
+    assert contents(tmp_path / "features") == before
+
+
+def next_handle() -> int:
+    """The number that the next file to be opened will have."""
+    file = os.open(os.devnull, os.O_RDONLY)
+    os.close(file)
+    return file
