@@ -48,7 +48,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     # PIL does not look at the checksums of the pixels, and fills up what is cut off.
     if content.startswith(SIGNATURE) and read_chunks(content) is None:
         problem = f"{path} is damaged: it is cut off, or does not match its checksums"
-        raise WeakClipError(problem, "restore it: with `dvc checkout`, from its stage, or from where you have it")
+        raise WeakClipError(problem, "restore it, such as with `dvc checkout`; under .resume, delete the folder of its stage")
     with open_image(path, "mask") as image:
         if image.mode not in ("P", "L", "1"):
             problem = f"{path} is not a mask: it has {image.mode} pixels instead of class indices"

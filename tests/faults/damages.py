@@ -100,7 +100,7 @@ def losses_of_resumed(world: World, stage: str, pattern: str, death: Death, dama
     world.before(stage)
     world.forget(stage)
     world.run(stage, death=death)
-    slots = [path for path in (world.folder / ".resume" / stage).iterdir() if not path.name.endswith(".closed")]
+    slots = [path for path in (world.folder / ".resume" / stage).glob("*") if not path.name.endswith(".closed")]
     files = sorted(path for slot in slots for path in slot.glob(pattern))
     found = []
     if files:
