@@ -20,7 +20,9 @@ def with_toy(world: World) -> Iterator[World]:
     ended = world.run("toy")
     assert (ended.status, ended.errors) == (0, "")
     try:
-        yield replace(world, files=world.contents(), runs={**world.runs, "toy": ended}, scratches={**world.scratches, "toy": []})
+        yield replace(
+            world, files=world.contents(), runs={**world.runs, "toy": ended}, scratches={**world.scratches, "toy": []}
+        )
     finally:
         world.before("toy")
         world.forget("toy")
