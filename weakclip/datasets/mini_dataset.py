@@ -9,6 +9,7 @@ from PIL import Image
 
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld
+from weakclip.images import file_crc32
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
@@ -57,4 +58,5 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
         split=split,
         tags=tuple(1 + CLASS_NAMES.index(name) for name in scene.tags),
         mask=final / mask,
+        crc32=file_crc32(folder / photo),
     )

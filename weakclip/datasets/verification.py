@@ -11,7 +11,7 @@ import numpy as np
 
 from weakclip.datasets.index import Record, Skipped
 from weakclip.errors import WeakClipError
-from weakclip.images import read_photo
+from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
@@ -77,6 +77,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     note(str(candidate.photo))
     try:
         height, width, _ = read_photo(candidate.photo).shape
+        crc32 = file_crc32(candidate.photo)
         tags = candidate.tags or ()
         if candidate.mask is not None:
             present = verify_mask(candidate.mask, height, width, num_classes)
@@ -93,6 +94,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
         split=candidate.split,
         tags=tags,
         mask=candidate.mask,
+        crc32=crc32,
     )
 
 
