@@ -46,6 +46,11 @@ def test_finished_images_are_not_predicted_again(tmp_path: Path) -> None:
 
     assert list(predict_masks(records, counted, tmp_path / "out", tmp_path / "journal")) == ["a", "b"]
     assert seen == [200]
+    whole = (tmp_path / "out/a.png").read_bytes()
+    (tmp_path / "out/a.png").write_bytes(whole[:-9])
+    predict_masks(records, counted, tmp_path / "out", tmp_path / "journal")
+    assert seen == [200, 0]
+    assert (tmp_path / "out/a.png").read_bytes() == whole
 
 
 def test_the_mean_of_nothing_is_not_a_number() -> None:

@@ -48,7 +48,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     # PIL does not look at the checksums of the pixels, and fills up what is cut off.
     if content.startswith(SIGNATURE) and read_chunks(content) is None:
         problem = f"{path} is damaged: it is cut off, or does not match its checksums"
-        raise WeakClipError(problem, "restore it, such as with `dvc checkout`; under .resume, delete the folder of its stage")
+        raise WeakClipError(problem, "restore it: with `dvc checkout`, from its stage, or from where you have it")
     with open_image(path, "mask") as image:
         if image.mode not in ("P", "L", "1"):
             problem = f"{path} is not a mask: it has {image.mode} pixels instead of class indices"
@@ -56,6 +56,15 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         raw_mode = image.tile[0].args if image.tile else None
         step = GREY_STEPS.get(raw_mode, 1) if isinstance(raw_mode, str) else 1
         return np.array(image, dtype=np.uint8) // step
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a mask is there and sound: of what an interrupted run has finished, that is looked at again."""
+    try:
+        read_mask(path)
+    except WeakClipError:
+        return False
+    return True
 
 
 def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:

@@ -21,7 +21,7 @@ from weakclip.errors import WeakClipError
 from weakclip.features.index import INDEX
 from weakclip.images import read_photo
 from weakclip.journal import Journal
-from weakclip.masks import IGNORE, winners, write_mask
+from weakclip.masks import IGNORE, is_mask, winners, write_mask
 from weakclip.process_pool import end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -109,7 +109,7 @@ def refine_all(
     journal = Journal(folder / "statistics.jsonl")
     written = (scores / INDEX).stat().st_mtime_ns if (scores / INDEX).is_file() else 0
     own = world().share(records)
-    left = [record for record in own if record.image_id not in journal.rows]
+    left = [record for record in own if record.image_id not in journal.rows or not _has_masks(record, folder)]
     tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
     pool = joblib.Parallel(
@@ -139,6 +139,10 @@ def refine_all(
         confidence=math.fsum(row["confidence"] for row in rows),
         kept=sum(int(row["kept"]) for row in rows),
     )
+
+
+def _has_masks(record: Record, folder: Path) -> bool:
+    return all(is_mask(folder / kind / f"{record.image_id}.png") for kind in KINDS)
 
 
 def _refine_records(

@@ -14,7 +14,7 @@ from weakclip.datasets.index import Record
 from weakclip.deeplab.postprocessing import sharpen
 from weakclip.images import read_photo
 from weakclip.journal import Journal
-from weakclip.masks import winners, write_mask
+from weakclip.masks import is_mask, winners, write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -37,7 +37,7 @@ def predict_masks(
     folder.mkdir(parents=True, exist_ok=True)
     finished = Journal(journal)
     own = world().share(records)
-    left = [record for record in own if record.image_id not in finished.rows]
+    left = [record for record in own if record.image_id not in finished.rows or not is_mask(folder / f"{record.image_id}.png")]
     found = plain_masks(left, predict) if kernel is None else sharpened_masks(left, predict, kernel)
     with Bar(total=len(own), title="predicting", done=len(own) - len(left)) as bar:
         for record, (mask, confidence) in zip(left, found, strict=True):

@@ -45,7 +45,12 @@ def test_a_stage_names_what_is_damaged(world: World, stage: str, pattern: str, d
 
 @pytest.mark.parametrize(
     ("stage", "pattern", "event"),
-    [("cache_features", "features/*.part", 60), ("train_weakclip", "state.pt", 45), ("evaluate", "predictions.jsonl", 20)],
+    [
+        ("cache_features", "features/*.part", 60),
+        ("train_weakclip", "state.pt", 45),
+        ("refine_masks", "gated/*.png", 60),
+        ("evaluate", "predictions.jsonl", 20),
+    ],
 )
 def test_a_stage_does_not_go_on_from_damage(world: World, stage: str, pattern: str, event: int) -> None:
     draw = random.Random(stage)

@@ -72,6 +72,9 @@ class World:
         """Put what the stage makes back to where undisturbed runs left it."""
         self.before(stage)
         self.forget(stage)
+        for out in map(Path, OUTS[stage]):  # what a killed run leaves beside them, and the next one takes away
+            for name in (f".{out.name}.part", f".{out.name}.old"):
+                shutil.rmtree(self.folder / out.parent / name, ignore_errors=True)
         for name, content in self.files.items():
             if name.startswith(tuple(f"{out}/" for out in OUTS[stage])):
                 path = self.folder / name
