@@ -56,6 +56,12 @@ def test_bytes_do_not_depend_on_the_order_or_on_an_interruption(tmp_path: Path) 
     assert write(tmp_path / "c") == expected
 
 
+def test_the_journal_of_a_writer_killed_after_its_shard_was_complete_is_removed(tmp_path: Path) -> None:
+    expected = write(tmp_path)
+    (tmp_path / "shard-00000.h5.journal").write_bytes(b"left")
+    assert write(tmp_path) == expected
+
+
 def test_a_damaged_shard_is_written_again_on_resume_and_refused_on_reading(tmp_path: Path) -> None:
     expected = write(tmp_path)
     path = tmp_path / "shard-00001.h5"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from weakclip.errors import WeakClipError
 from weakclip.features.index import ShardFolder, shard_name, write_index
 from weakclip.features.shards import Column, ShardLayout, ShardReader
-from weakclip.features.writer import ShardWriter
+from weakclip.features.writer import ShardWriter, forget_journals
 from weakclip.ranks import world
 
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
@@ -48,6 +48,8 @@ class ScoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = world().share(range(len(self._shards)))
         self._done = {number for number in self._own if self._is_intact(number)}
+        for number in self._done:
+            forget_journals(folder / shard_name(number))
         self._waiting: dict[int, dict[str, tuple[Classes, Probabilities]]] = {}
 
     @property

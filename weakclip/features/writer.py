@@ -99,7 +99,7 @@ class ShardWriter:
         self._release()
         self._part.replace(self._path)
         sync_folder(self._path.parent)
-        self._forget()
+        forget_journals(self._path)
 
     def close(self) -> None:
         """Journal what was written and leave an unfinished shard to be gone on with."""
@@ -113,32 +113,35 @@ class ShardWriter:
         if finished is not None and finished.complete:
             self._checksums = _matching_rows(finished, enumerate(finished.checksums.tolist()))
         if not self.missing:
-            self._forget()
+            forget_journals(self._path)
             return None
         self._path.unlink(missing_ok=True)
         part = _open(self._part, self._layout)
         if part is None:
-            self._forget()
+            forget_journals(self._path)
             create_shard(self._part, self._layout)
             part = open_shard(self._part, "")
         self._checksums = _matching_rows(part, self._journalled())
         return part
 
-    def _journals(self) -> list[Path]:
-        return sorted(self._path.parent.glob(f"{self._path.name}.journal*"))
-
     def _journalled(self) -> list[tuple[int, int]]:
         """The rows of all ranks, of this run and those before it, with their checksums."""
-        return [entry for journal in self._journals() for entry in journalled(journal).items()]
-
-    def _forget(self) -> None:
-        for journal in self._journals():
-            journal.unlink(missing_ok=True)
+        return [entry for journal in _journals(self._path) for entry in journalled(journal).items()]
 
     def _release(self) -> None:
         self._journal.close()
         os.close(self._file)
         self._open = False
+
+
+def forget_journals(path: Path) -> None:
+    """Remove what a killed writer may have left beside a complete shard."""
+    for journal in _journals(path):
+        journal.unlink(missing_ok=True)
+
+
+def _journals(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}.journal*"))
 
 
 def _open(path: Path, layout: ShardLayout) -> OpenShard | None:
