@@ -96,12 +96,12 @@ def losses(world: World, stage: str, path: Path, damage: Damage, *, again: bool 
 
 
 def losses_of_resumed(world: World, stage: str, pattern: str, death: Death, damage: Damage, draw: random.Random) -> list[str]:
-    """Kill the stage, damage what it would go on from, and run it again. A file that is not there yet is not damaged."""
+    """Kill the stage, damage what it would go on from, and run it again. What is not there yet, or empty, is not damaged."""
     world.before(stage)
     world.forget(stage)
     world.run(stage, death=death)
     slots = [path for path in (world.folder / ".resume" / stage).glob("*") if not path.name.endswith(".closed")]
-    files = sorted(path for slot in slots for path in slot.glob(pattern))
+    files = sorted(path for slot in slots for path in slot.glob(pattern) if path.stat().st_size)
     found = []
     if files:
         world.before(stage)

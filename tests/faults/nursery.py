@@ -226,3 +226,4 @@ def _wait(child: int, after: tuple[float, int] | None) -> tuple[int, float]:
 
 if __name__ == "__main__":
     serve(Path(sys.argv[1]))
+    os._exit(0)
