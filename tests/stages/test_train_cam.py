@@ -41,7 +41,7 @@ def test_classifier_maps_seeds_and_figures_are_written(capsys: pytest.CaptureFix
     train_cam.main()
 
     metrics = json.loads(METRICS.read_text())
-    assert list(metrics) == ["tags", "seed"] and 0 <= metrics["tags"]["map"] <= 100
+    assert list(metrics) == ["tags", "seed", "checksum"] and 0 <= metrics["tags"]["map"] <= 100
     assert list(metrics["seed"]) == ["miou", "split", "n", "source", "scales", "flip", "crf"]
     assert (metrics["seed"]["split"], metrics["seed"]["n"], metrics["seed"]["source"]) == ("train", 12, "classifier")
     assert {"cams", "classifier.json", "classifier.safetensors", "labels", "seeds"} == {path.name for path in OUTS[0].iterdir()}
@@ -97,7 +97,7 @@ def test_seeds_are_imported_without_a_classifier(monkeypatch: pytest.MonkeyPatch
     train_cam.main()
 
     metrics = json.loads(METRICS.read_text())
-    assert list(metrics) == ["seed"] and metrics["seed"]["miou"] == 100 and metrics["seed"]["source"] == "import"
+    assert list(metrics) == ["seed", "checksum"] and metrics["seed"]["miou"] == 100 and metrics["seed"]["source"] == "import"
     assert {path.name for path in OUTS[0].iterdir()} == {"labels", "seeds"} and len(seeds()) == 12
     assert (OUTS[1] / "plots").is_dir()
     assert "  seed 100.0   wrote data/cam (" in capsys.readouterr().out
