@@ -6,7 +6,9 @@ Not part of `make bench`. It has been tried on a CPU in its `--quick` size; it h
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from weakclip.datasets.index import Record, read_dataset
 from weakclip.device import device
 from weakclip.features.cache import cache_features
 from weakclip.images import read_photo
-from weakclip.inference import Fusion, fuse_probabilities
+from weakclip.inference import Fusion, Predict, fuse_probabilities, views_of, window_starts
 from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.workers import workers
@@ -62,11 +64,16 @@ def main(
     peaks = {name: measured_peak(kind, SIDE["quick" if quick else "full"]) for name, kind in PRECISIONS.items()}
     with scratch() as folder:
         prepare(size, folder)
-        found = [
-            measure_caching(size, folder, quick, precision),
-            *measure_training(size, folder, precision),
-            measure_masks(size, folder, quick, precision),
-        ]
+        parts: dict[str, Callable[[], list[Throughput]]] = {
+            "caching": lambda: [measure_caching(size, folder, quick, precision)],
+            "training": lambda: measure_training(size, folder, precision),
+            "mask generation": lambda: [measure_masks(size, folder, quick, precision)],
+        }
+        found = []
+        for name, measure in parts.items():
+            start = time.monotonic()
+            found += measure()
+            print(f"{name}: measured in {time.monotonic() - start:.0f} s", flush=True)
     print(
         f"{card()}, networks in {precision}: "
         + ", ".join(f"{peak / 1e12:.4g} TFLOP/s in {name}" for name, peak in peaks.items())
@@ -169,10 +176,24 @@ def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Thro
     records: tuple[Record, ...] = read_dataset(folder / "dataset").training[: 2 if quick else 8]
     photos = [read_photo(record.photo) for record in records]
     num_classes = size.classes.num_classes
-    with FlopCounterMode(display=False) as counter:
-        list(fuse_probabilities(predict, photos[:1], num_classes, fusion))
+    # Windows go through the network in a thread, where they are not counted: all are of one size but those of the least scales.
+    windows: list[tuple[int, int]] = []
+    for view in views_of(photos[0], num_classes, fusion):
+        heights, widths = (
+            [end - start for start, end in window_starts(side, fusion.window, fusion.stride)] for side in view.count.shape
+        )
+        windows += itertools.product(heights, widths)
+    flops = sum(times * flops_of(predict, window) for window, times in Counter(windows).items())
     seconds = seconds_of(lambda: list(fuse_probabilities(predict, photos, num_classes, fusion)), 1 if quick else 3)
-    return Throughput(name="mask generation", images_per_second=len(photos) / seconds, flops=counter.get_total_flops())
+    return Throughput(name="mask generation", images_per_second=len(photos) / seconds, flops=flops)
+
+
+@torch.inference_mode()
+def flops_of(predict: Predict, window: tuple[int, int]) -> int:
+    """Of one window of that height and width."""
+    with FlopCounterMode(display=False) as counter:
+        predict(torch.zeros(1, 3, *window))
+    return int(counter.get_total_flops())
 
 
 def build(size: Size, precision: str) -> Network:

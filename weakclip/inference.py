@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.device import device
+from weakclip.device import device, to_host
 from weakclip.images import Resize, resize_photo
 from weakclip.masks import winners
 from weakclip.side_by_side import map_ahead, side_by_side
@@ -99,7 +99,7 @@ def fuse_probabilities(
             view.add_probabilities(total, wanted[number])
             done += 1
             if place == fusion.views - 1:
-                yield (total / fusion.views).cpu().numpy()
+                yield to_host(total / fusion.views).numpy()
 
 
 def groups_of_views(views: Iterable[ViewLogits]) -> Iterator[list[ViewLogits]]:

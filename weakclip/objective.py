@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from weakclip.crf import CrfKernel, CrfTask
+from weakclip.device import pinned, to_host
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.weakclip import WeakClip
 from weakclip.supervision import Batch
@@ -75,14 +76,17 @@ def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_c
     """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels."""
     everything = list(range(probabilities.shape[1]))
     present = [[0, *tags] if objective.tag_limited else everything for tags in batch.tags]
-    values = probabilities.cpu().numpy()
+    counts = [len(classes) for classes in present]
+    rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    columns = torch.tensor([index for classes in present for index in classes])
+    chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
     tasks = [
-        (photo, renormalise(value[classes]), objective.boundary_kernel, objective.boundary_floor)
-        for photo, value, classes in zip(batch.photos, values, present, strict=True)
+        (photo, renormalise(value.numpy()), objective.boundary_kernel, objective.boundary_floor)
+        for photo, value in zip(batch.photos, chosen, strict=True)
     ]
+    refined = pinned(torch.from_numpy(np.concatenate(run_crf(tasks))))
     target = torch.zeros_like(probabilities)
-    for row, classes, refined in zip(target, present, run_crf(tasks), strict=True):
-        row[classes] = torch.from_numpy(refined).to(row)
+    target[rows, columns] = refined.to(target, non_blocking=True)
     return target
 
 

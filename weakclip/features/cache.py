@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weakclip.datasets.index import Record
+from weakclip.device import to_host
 from weakclip.errors import WeakClipError
 from weakclip.features.index import shard_name, write_index
 from weakclip.features.plan import ShardPlan, ViewRecipe, plan_shards
@@ -197,7 +198,7 @@ def _encode(encoder: Encoder, token_format: TokenFormat, pixels: Pixels, image_i
                 problem = f"features of {image_id} in block {block} are not numbers, or too large for {token_format.name}"
                 raise WeakClipError(problem, f"check clip.weights, or leave block {block} out of clip.blocks")
             for column, part in zip(token_format.columns(block, encoder.width), stored, strict=True):
-                columns[column.name] = part.cpu().numpy()
+                columns[column.name] = to_host(part).numpy()
     return columns
 
 
