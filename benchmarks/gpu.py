@@ -119,7 +119,7 @@ def card() -> str:
 def measure_caching(size: Size, folder: Path, quick: bool, precision: str) -> Throughput:
     """Whole views of photos, decoding and writing included; an image is a view."""
     p, (height, width) = size.params(), size.photo
-    records = draw_dataset(folder / "caching", 4 if quick else 256, height=height, width=width, classes=size.classes).records
+    records = draw_dataset(folder / "caching", 4 if quick else 128, height=height, width=width, classes=size.classes).records
     encoder = ImageEncoder(size.clip(), p.clip.blocks, precision).to(device())
     recipe = recipe_of(p, encoder.patch, crops=0)
     view = recipe.views(records[0])[0]

@@ -17,12 +17,13 @@ LIBRARIES: Final = ("torch", "open_clip_torch", "numpy", "h5py", "pillow", "pyde
 
 
 def machine() -> dict[str, object]:
-    """Processor, processors in use, memory and system."""
+    """Processor, processors in use, memory and system; whether the processor computes in bfloat16 (known for x86 alone)."""
     return {
         "processor": _line("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cpus": workers(),
         "memory_gigabytes": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        "bfloat16_arithmetic": any(flag in _line("/proc/cpuinfo", "flags").split() for flag in ("avx512_bf16", "amx_bf16")),
         "settings": {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ},
     }
 

@@ -1,6 +1,7 @@
 """Twelve views of a photo, fused: windows in batches with the texts encoded once, and window by window as released.
 
-Both sides are the same network, the released one at full size, on the same windows in float32.
+All are the same network, the released one at full size. `masks_12view` has the same windows in float32 on both sides; the
+others compute in bfloat16, the last on fewer windows: their stride is a window's side, so that they hardly overlap.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.seeding import seed_torch
 
+KINDS: Final = ("batched", "bf16", "fewer", "released")
 SCALES: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 BASE: Final = {"mini": (128, 128), "full": (2048, 512)}
 PHOTO: Final = {"mini": (128, 128), "full": FULL.photo}  # the mini CLIP pads sides that are no multiple of its patch
@@ -41,14 +43,28 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
         draw_dataset(folder, 1, height=height, width=width, classes=size.classes)
         sides = {
             kind: stack.enter_context(Side(photo_by_photo, folder, size.name, kind, environment={"WEAKCLIP_DEVICE": "cpu"}))
-            for kind in ("batched", "released")
+            for kind in KINDS
         }
         seconds = alternate(sides, rounds or 2, warm_up=0)
         figures = {kind: side.stop() for kind, side in sides.items()}
-    windows = int(figures["batched"]["windows"])
-    what = f"a photo of {width} x {height}, 12 views, {windows} windows, {size.name} size, float32"
     gigabytes = {f"gigabytes_{kind}": round(found["peak_bytes"] / 1e9, 3) for kind, found in figures.items()}
-    return [compared("masks_12view", Pair(seconds["batched"], seconds["released"]), what, bar=1.2, **gigabytes)]
+    rows = []
+    for kind, name, bar in (
+        ("batched", "masks_12view", 1.2),
+        ("bf16", "masks_12view_bf16", None),
+        ("fewer", "masks_12view_fewer", 3.0),
+    ):
+        windows = {side: int(figures[side]["windows"]) for side in (kind, "released")}
+        what = (
+            f"a photo of {width} x {height}, 12 views, {windows[kind]} windows in {precision(kind)}, "
+            f"as released {windows['released']} in float32; {size.name} size"
+        )
+        rows.append(compared(name, Pair(seconds[kind], seconds["released"]), what, bar=bar, **gigabytes))
+    return rows
+
+
+def precision(kind: str) -> str:
+    return "bfloat16" if kind in ("bf16", "fewer") else "float32"
 
 
 def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
@@ -64,13 +80,14 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
         classes=size.classes,
         sizes=replace(size.sizes(), pyramid_adapter=True, co_attention=True),
         image_size=p.clip.image_size,
+        precision=precision(kind),
     )
     fusion = Fusion(
         scales=SCALES,
         flip=True,
         base_size=BASE[name],
         window=p.clip.image_size,
-        stride=p.masks.stride,
+        stride=p.clip.image_size if kind == "fewer" else p.masks.stride,
         multiple=network.multiple,
         resize=network.resize,
     )
@@ -80,15 +97,15 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
         * len(window_starts(view.pixels.shape[1], fusion.window, fusion.stride))
         for view in views_of(photo, num_classes, fusion)
     )
-    predict = predictor(network.model, network.encoder) if kind == "batched" else predict_window(network)
+    predict = predict_window(network) if kind == "released" else predictor(network.model, network.encoder)
     with torch.inference_mode():
         predict(torch.zeros(1, 3, fusion.window, fusion.window))
     while True:
         gate()
-        if kind == "batched":
-            list(fuse_probabilities(predict, [photo], num_classes, fusion))
-        else:
+        if kind == "released":
             fuse_as_released(predict, photo, num_classes, fusion)
+        else:
+            list(fuse_probabilities(predict, [photo], num_classes, fusion))
 
 
 @torch.inference_mode()

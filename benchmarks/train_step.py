@@ -35,9 +35,10 @@ from weakclip.runlog import StepLog
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch
 
-KINDS: Final = ("cached", "online", "released")
+KINDS: Final = ("cached", "bf16", "online", "released")
 FREE_STEPS: Final = {
     "cached": 6,
+    "bf16": 2,
     "online": 2,
     "released": 1,
 }  # before the first that is timed; of cached ones the wait is taken
@@ -59,19 +60,34 @@ def measure_size(size: Size, folder: Path, rounds: int) -> list[Row]:
     prepare(size, folder)
     with ExitStack() as stack:
         sides = {
-            kind: stack.enter_context(Side(step_by_step, folder, size.name, kind, environment=environment(kind)))
+            kind: stack.enter_context(
+                Side(
+                    step_by_step,
+                    folder,
+                    size.name,
+                    kind,
+                    "bfloat16" if kind == "bf16" else "float32",
+                    environment=environment(kind),
+                )
+            )
             for kind in KINDS
         }
         seconds = alternate(sides, rounds, warm_up=0)
         figures = {kind: side.stop() for kind, side in sides.items()}
     peaks = {kind: figures[kind]["peak_bytes"] for kind in KINDS}
     released = Pair(seconds["cached"], seconds["released"])
-    online = Pair(seconds["online"], seconds["released"])
-    bars = {"step": 3.0, "memory": 0.25} if size is FULL else {}
+    online, bf16 = (Pair(seconds[kind], seconds["released"]) for kind in ("online", "bf16"))
+    bars = {"step": 3.0, "bf16": 5.0, "memory": 0.25} if size is FULL else {}
     what = f"{size.name} size, batch {size.batch_size}, float32"
     return [
         compared(
             f"train_step_{size.name}", released, f"a step from cached features, the released step; {what}", bar=bars.get("step")
+        ),
+        compared(
+            f"train_step_{size.name}_bf16",
+            bf16,
+            f"a step from cached features in bfloat16, the released step; {what}",
+            bar=bars.get("bf16"),
         ),
         compared(f"train_step_{size.name}_online", online, f"a step encoded online, the released step; {what}"),
         Row(
@@ -126,7 +142,7 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
     size = SIZES[name]
     p = parameters(size, kind)
     records = read_dataset(folder / "dataset").training
-    store = FeatureStore(folder / f"features_{CROPS if kind == 'cached' else 0}")
+    store = FeatureStore(folder / f"features_{CROPS if kind in ('cached', 'bf16') else 0}")
     seed_torch("benchmark training")
     network = build_variant(
         p.weakclip.variant,

@@ -9,7 +9,7 @@ from benchmarks import machine
 
 def test_what_was_measured_on_can_be_stored() -> None:
     found = json.loads(json.dumps([machine.machine(), machine.versions()]))
-    assert {*found[0]} == {"processor", "cpus", "memory_gigabytes", "system", "settings"}
+    assert {*found[0]} == {"processor", "cpus", "memory_gigabytes", "system", "bfloat16_arithmetic", "settings"}
     assert found[0]["cpus"] >= 1 and found[0]["memory_gigabytes"] > 0
     assert {"python", "torch", "h5py", "pydensecrf2"} <= {*found[1]}
 
