@@ -2,8 +2,10 @@
 
 import errno
 import functools
+import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -63,13 +65,29 @@ def run(main: Callable[..., None]) -> NoReturn:
 
 def run_here(main: Callable[..., None]) -> NoReturn:
     """Do what `run` does in this process alone, whatever the launcher."""
+    run_app(app_of(main))
+
+
+def app_of(main: Callable[..., None]) -> typer.Typer:
+    """A program of one command, whose help is the docstring of the function's module: what it reads, writes and costs."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(main)
-    run_app(app)
+    app.command(help=inspect.getdoc(inspect.getmodule(main)) or inspect.getdoc(main))(main)
+    return app
+
+
+def keep_entries(app: typer.Typer) -> None:
+    """Begin a paragraph of the help of each command with each entry (``Reads:``, ``Writes:``, ...): they would run together."""
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            keep_entries(group.typer_instance)
+    for command in app.registered_commands:
+        text = command.help or inspect.getdoc(command.callback) or ""
+        command.help = re.sub(r"(?<!\n)\n(?=[A-Z][a-z]+: )", "\n\n", text).replace("``", "")
 
 
 def run_app(app: typer.Typer) -> NoReturn:
     """Do for a whole Typer program what `run` does for one command."""
+    keep_entries(app)
     quiet_libraries()
     signal.signal(signal.SIGTERM, _terminate)
     if "DVC_STAGE" in os.environ:  # set by DVC for the commands of stages; killed, it would leave them running

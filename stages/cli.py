@@ -17,7 +17,20 @@ REPAIRED = "repaired"  # the recipe of the presets that lie in no folder of thei
 PARAMS = Path("params.yaml")
 PHOTOS = Path("data/raw/photos")
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+def presets_from(incomplete: str) -> list[str]:
+    """For the shell: the presets that begin so."""
+    return [name for name in preset_names(PRESETS) if name.startswith(incomplete)]
+
+
+def formats_from(incomplete: str) -> list[str]:
+    """For the shell: the formats of `export` that begin so."""
+    from stages.export import FORMATS  # here, so that the other commands start without numpy
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 pretrain = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(pretrain, name="pretrain-mini", help="Train the small networks that come with the project.")
 
@@ -29,13 +42,18 @@ def program() -> None:
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="mini, folder, folder-openai, voc12 or coco14")],
+    name: Annotated[str, typer.Argument(help="mini, folder, folder-openai, voc12 or coco14", autocompletion=presets_from)],
     recipe: Annotated[
         str, typer.Option(help="repaired, or published (voc12, coco14): as the released code of the paper is configured")
     ] = REPAIRED,
     root: Annotated[Path | None, typer.Option(help="folder of the photos, to be linked as data/raw/photos")] = None,
 ) -> None:
-    """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak."""
+    """Write a complete, commented params.yaml; a former one that differs is kept as params.yaml.bak.
+
+    Reads:  the preset that comes with the project.
+    Writes: params.yaml, params.yaml.bak; with --root the link data/raw/photos.
+    Costs:  nothing.
+    """
     text = read_preset(name, recipe)
     if root is not None:
         link_photos(root)
@@ -65,7 +83,12 @@ def init(
     tags: Annotated[Path | None, typer.Option(help="the CSV or JSON of tags; a folder: its subfolders are the classes")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace tags.csv, classes.txt and splits")] = False,
 ) -> None:
-    """Describe a folder of photos: write tags.csv, classes.txt and splits into it, and params.yaml here, for `dvc repro`."""
+    """Describe a folder of photos: write tags.csv, classes.txt and splits into it, and params.yaml here, for `dvc repro`.
+
+    Reads:  names and headers of the photos; the CSV or JSON of tags.
+    Writes: tags.csv, classes.txt, splits/ in the folder; params.yaml and the link data/raw/photos here.
+    Costs:  an open file a photo; no photo is decoded.
+    """
     from stages import init as command  # here, so that the other commands start without numpy
 
     files = command.plan(folder, name, tags, overwrite=overwrite)
@@ -75,7 +98,12 @@ def init(
 
 @app.command()
 def doctor() -> None:
-    """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage."""
+    """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage.
+
+    Reads:  params.yaml, DVC's settings, data/raw; data/dataset and data/features where they are there.
+    Writes: nothing.
+    Costs:  seconds; it asks the network whether weights can be fetched, where some have to be.
+    """
     from stages import doctor as command  # here, so that the other commands start faster
 
     command.main()
@@ -88,7 +116,12 @@ def predict(
     tags: Annotated[str, typer.Option(help="what the photos show, such as cat,dog: nothing else is looked for")] = "",
     model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
 ) -> None:
-    """Write masks and overlays of photos from the trained DeepLab, or straight from the WeakCLIP (--model data/weakclip)."""
+    """Write masks and overlays of photos from the trained DeepLab, or straight from the WeakCLIP (--model data/weakclip).
+
+    Reads:  the photos, the model's folder, params.yaml for scales and CRF.
+    Writes: --out: masks (palette PNG) and overlays (JPEG).
+    Costs:  a forward pass for each photo, scale, mirror and (WeakCLIP) window; the CRF where params.yaml asks for it.
+    """
     from stages import predict as command  # here, so that the other commands start without torch
 
     command.main(photos, out, tags, model)
@@ -100,7 +133,12 @@ def import_checkpoint(
     classes: Annotated[str, typer.Option(help="voc12, coco14, or a file with a class a line")],
     out: Annotated[Path, typer.Option(help="folder for the weights and their card")],
 ) -> None:
-    """Bring a trained WeakCLIP or DeepLabV1 of the released code into this project's format, for generate_masks or evaluate."""
+    """Bring a trained WeakCLIP or DeepLabV1 of the released code into this project's format, for generate_masks or evaluate.
+
+    Reads:  the .pth file; nothing in it is executed.
+    Writes: --out: weights (safetensors) and their card (JSON).
+    Costs:  reading and writing the file.
+    """
     from stages import import_checkpoint as command  # here, so that the other commands start without torch
 
     command.main(file, classes, out)
@@ -108,7 +146,12 @@ def import_checkpoint(
 
 @app.command("upper-bound")
 def upper_bound() -> None:
-    """Train the DeepLab of params.yaml on the true masks: what the pipeline's masks could reach at best."""
+    """Train the DeepLab of params.yaml on the true masks: what the pipeline's masks could reach at best.
+
+    Reads:  params.yaml, data/dataset with its photos and true masks.
+    Writes: data/upper_bound.
+    Costs:  as much as retrain_deeplab; it goes on where it was interrupted.
+    """
     from stages import upper_bound as command  # here, so that the other commands start without torch
 
     command.main()
@@ -124,7 +167,12 @@ def score(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures")] = None,
 ) -> None:
-    """Print IoU, false positives and false negatives of the masks of a folder against those of another."""
+    """Print IoU, false positives and false negatives of the masks of a folder against those of another.
+
+    Reads:  both folders.
+    Writes: nothing, or the JSON file of --out.
+    Costs:  decoding two PNGs an image, on all cores.
+    """
     from stages import score as command  # here, so that the other commands start without numpy
 
     command.main(masks, truth, classes, images, out)
@@ -136,7 +184,12 @@ def import_masks(
     classes: Annotated[str, typer.Option(help="voc12, coco14 (numbered by category id there) or a classes.txt")],
     out: Annotated[Path, typer.Option(help="new folder for the masks")],
 ) -> None:
-    """Turn masks or class scores of the released WeakCLIP into masks of this project, such as seeds to train on."""
+    """Turn masks or class scores of the released WeakCLIP into masks of this project, such as seeds to train on.
+
+    Reads:  the folder; nothing in .npy files is executed.
+    Writes: --out: palette PNGs.
+    Costs:  decoding and encoding a PNG an image.
+    """
     from stages import exchange  # here, so that the other commands start without numpy
 
     exchange.take_over(source, classes, out)
@@ -149,7 +202,12 @@ def export_masks(
     masks: Annotated[Path, typer.Option(help="masks of the training images")] = Path("data/masks/refined"),
     scores: Annotated[Path, typer.Option(help="class scores of the training images")] = Path("data/masks/scores"),
 ) -> None:
-    """Write masks, class scores, lists and tags as the released WeakCLIP code reads them. For other tools: export."""
+    """Write masks, class scores, lists and tags as the released WeakCLIP code reads them. For other tools: export.
+
+    Reads:  data/dataset, masks and class scores.
+    Writes: --out: lists, tags, pred_png, prob_npy.
+    Costs:  disk: class scores take four bytes a pixel for each class that is anywhere the best.
+    """
     from stages import exchange  # here, so that the other commands start without numpy
 
     exchange.hand_over(out, dataset, masks, scores)
@@ -157,7 +215,10 @@ def export_masks(
 
 @app.command()
 def export(
-    format_name: Annotated[str, typer.Option("--format", help="coco, coco-polygons, yolo, voc, cvat or label-studio")],
+    format_name: Annotated[
+        str,
+        typer.Option("--format", help="coco, coco-polygons, yolo, voc, cvat or label-studio", autocompletion=formats_from),
+    ],
     out: Annotated[Path, typer.Option(help="new .json (coco), .zip (cvat), or folder (others)")],
     masks: Annotated[Path, typer.Option(help="folder of masks, <image id>.png")] = Path("data/masks/refined"),
     dataset: Annotated[Path, typer.Option(help="the dataset index, or what `weakclip predict` wrote")] = Path("data/dataset"),
@@ -165,7 +226,12 @@ def export(
         float | None, typer.Option(help="leave out pixels whose class is less probable after the CRF, which runs again for it")
     ] = None,
 ) -> None:
-    """Write masks for other tools: COCO JSON, YOLO, VOC, CVAT, Label Studio. For the released WeakCLIP code: export-masks."""
+    """Write masks for other tools: COCO JSON, YOLO, VOC, CVAT, Label Studio. For the released WeakCLIP code: export-masks.
+
+    Reads:  data/dataset, the masks; with --confidence photos and data/masks/scores as well.
+    Writes: --out.
+    Costs:  decoding a PNG an image; with --confidence the CRF again, as in refine_masks.
+    """
     from stages import export as command  # here, so that the other commands start without numpy
 
     command.main(format_name, out, masks, dataset, confidence)
@@ -176,7 +242,12 @@ def export_onnx(
     out: Annotated[Path, typer.Option(help="new .onnx file")],
     model: Annotated[Path, typer.Option(help="folder of a trained DeepLab")] = Path("data/deeplab"),
 ) -> None:
-    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out. Needs `pip install -e .[onnx]`."""
+    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out. Needs `pip install -e .[onnx]`.
+
+    Reads:  the model's folder.
+    Writes: --out, as large as the weights.
+    Costs:  tracing the network once, and memory for its weights twice.
+    """
     from stages import export_onnx as command  # here, so that the other commands start without torch
 
     command.main(model, out)
@@ -188,7 +259,12 @@ def pretrain_clip(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path, typer.Option(help="folder for the weights and their card")] = Path("weakclip/weights"),
 ) -> None:
-    """Train the mini CLIP on generated images and their captions, with the mini encoder of the same folder as its teacher."""
+    """Train the mini CLIP on generated images and their captions, with the mini encoder of the same folder as its teacher.
+
+    Reads:  weights of the mini encoder in --out.
+    Writes: --out: weights and card.
+    Costs:  13 minutes of one core of a 2.5 GHz Xeon; it goes on where it was interrupted.
+    """
     from weakclip.pretrain import clip  # here, so that the other commands start without torch
 
     clip.main(seed=seed, iterations=iterations, out=out)
@@ -200,7 +276,12 @@ def pretrain_encoder(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path, typer.Option(help="folder for the weights and their card")] = Path("weakclip/weights"),
 ) -> None:
-    """Train the mini segmentation encoder on generated images and their tags."""
+    """Train the mini segmentation encoder on generated images and their tags.
+
+    Reads:  nothing: images are drawn.
+    Writes: --out: weights and card.
+    Costs:  16 minutes of one core of a 2.5 GHz Xeon; it goes on where it was interrupted.
+    """
     from weakclip.pretrain import encoder  # here, so that the other commands start without torch
 
     encoder.main(seed=seed, iterations=iterations, out=out)

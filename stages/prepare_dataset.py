@@ -3,6 +3,7 @@
 Reads:  ``data/raw`` (``folder``, ``voc12``, ``coco14``); ``mini`` is drawn.
 Writes: ``data/dataset/`` (dataset.json, images.csv, skipped.csv; for ``mini`` images/ and masks/, for ``coco14`` masks/ too).
 Params: ``dataset``, ``seed``.
+Costs:  decoding every photo, on all cores; 11 s for the mini world on two cores.
 
 An interrupted run begins anew: there is nothing to keep that would take longer to make than to check.
 """

@@ -3,6 +3,7 @@
 Reads:  ``data/dataset``, ``data/features``, ``data/cam/seeds``, photos (for the boundary loss).
 Writes: ``data/weakclip/`` (weights and card).
 Params: ``lr``, ``seed``, ``weakclip``, ``clip.precision``, ``features.scale``, ``features.colour`` (when encoding online).
+Costs:  ``weakclip.iterations`` steps; a GPU for ViT-B/16; 81 s for the mini world on two cores.
 """
 
 from __future__ import annotations
