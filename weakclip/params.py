@@ -144,6 +144,8 @@ def _misfits(params: Params) -> Iterator[str]:
         yield f"deeplab.output_stride is {deeplab.output_stride}: that of resnet38 is 8"
     elif deeplab.encoder == "resnet38" and deeplab.encoder_weights == "timm":
         yield "deeplab.encoder_weights is 'timm': timm has no resnet38, give a file or none"
+    if deeplab.encoder == "resnet38" and deeplab.layer_decay != 1:
+        yield f"deeplab.layer_decay is {deeplab.layer_decay}: that of resnet38 is 1.0, all its layers learn at one rate"
     if deeplab.crop_size % deeplab.output_stride:
         yield f"deeplab.crop_size is {deeplab.crop_size}: should be a multiple of deeplab.output_stride"
 

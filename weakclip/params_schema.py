@@ -239,6 +239,12 @@ class DeepLabParams(Section):
     """Steps between two validations."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    """Factor of the rate from one layer of the encoder (block of a transformer, stage of a convolutional network) to the one
+    before it; 1 gives all of them the same. Paper: 1."""
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the old that stays in the moving average of the weights at a step, 0..1; the average is validated and saved.
+    0 is no average: the last weights are saved. Paper: 0."""
 
 
 class EvaluateCrfParams(Section):

@@ -76,8 +76,10 @@ def test_an_unknown_encoder_brings_the_nearest_names() -> None:
 
 
 def test_an_encoder_that_does_not_fit_is_refused_by_name() -> None:
-    with pytest.raises(WeakClipError, match="'vit_tiny_patch16_224' does not work as an encoder"):
-        build_encoder("vit_tiny_patch16_224", "none", 16)
+    with pytest.raises(WeakClipError, match="'mixer_s16_224' does not work as an encoder"):
+        build_encoder("mixer_s16_224", "none", 16)
+    with pytest.raises(WeakClipError, match="output_stride 8 does not fit 'vit_tiny_patch16_224', whose patches have 16 px"):
+        build_encoder("vit_tiny_patch16_224", "none", 8)
 
 
 def test_sources_are_noted(tmp_path: Path) -> None:

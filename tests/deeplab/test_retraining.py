@@ -12,8 +12,9 @@ from tests.deeplab.slim_resnet38 import make_slim
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab import retraining
 from weakclip.deeplab.deeplabv3plus import build as build_deeplabv3plus
-from weakclip.deeplab.deeplabv3plus import parameter_groups, set_training
+from weakclip.deeplab.deeplabv3plus import set_training
 from weakclip.deeplab.examples import Batch, Example
+from weakclip.deeplab.network import DeepLab
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.deeplab.recipe import Retraining
 from weakclip.deeplab.retraining import loss_of_batch, masked_cross_entropy, retrain, validation_subset
@@ -39,6 +40,9 @@ SETTINGS = Retraining(
     validate_every=2,
     checkpoint_every=2,
 )
+
+
+KEY = "head.coarse.weight"
 
 
 @pytest.fixture
@@ -196,10 +200,64 @@ def test_a_pretrained_encoder_keeps_its_statistics_in_small_batches_only() -> No
 
 def test_each_parameter_is_in_one_group_and_vectors_do_not_decay() -> None:
     model = build_deeplabv3plus(encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
-    groups = parameter_groups(model, SETTINGS.weight_decay)
-    grouped = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
+    groups = model.recipe(SETTINGS, photos=4).optimizer.param_groups
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
     assert [group["weight_decay"] for group in groups] == [1e-4, 0.0, 1e-4, 0.0]
+
+
+def test_layers_learn_at_rates_that_shrink_towards_the_input() -> None:
+    model = build_deeplabv3plus(encoder="mini", encoder_weights="none", num_classes=3, output_stride=16)
+    settings = replace(SETTINGS, layer_decay=0.5, encoder_lr_factor=0.8, iterations=100)
+    recipe = model.recipe(settings, photos=4)
+    rate = recipe.rates_of_step(50)[0]
+    assert recipe.rates_of_step(50)[::2] == pytest.approx([rate, 0.1 * rate, 0.2 * rate, 0.4 * rate, 0.8 * rate])
+    groups = [{id(parameter) for parameter in group["params"]} for group in recipe.optimizer.param_groups]
+    network = model.encoder.model
+    for part, pair in zip((network.stem, *network.stages), range(2, 10, 2), strict=True):
+        assert groups[pair] | groups[pair + 1] == {id(parameter) for parameter in part.parameters()}
+    assert sum(map(len, groups)) == len(list(model.parameters()))
+
+
+def test_averaged_weights_are_saved_and_a_killed_run_ends_with_the_same_ones(
+    shapes: tuple[Example, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, ema=0.9, iterations=5)
+    run(replace(settings, ema=0.0), shapes, tmp_path / "plain")
+    seen: list[torch.Tensor] = []
+    original_loss, original_update = retraining.loss_of_batch, retraining.MovingAverage.update
+
+    def watched(average: retraining.MovingAverage[DeepLab], network: DeepLab) -> None:
+        original_update(average, network)
+        seen.append(network.state_dict()[KEY].clone())
+
+    monkeypatch.setattr(retraining.MovingAverage, "update", watched)
+    run(settings, shapes, tmp_path / "straight")
+    assert len(seen) == 5
+    saved = load_deeplab(tmp_path / "straight" / "deeplab").state_dict()[KEY]
+    last = load_deeplab(tmp_path / "plain" / "deeplab").state_dict()[KEY]
+    assert torch.equal(seen[-1], last) and not torch.equal(saved, last)
+
+    calls = iter(range(100))
+
+    def killed(*arguments: object) -> torch.Tensor:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return original_loss(*arguments)
+
+    monkeypatch.setattr(retraining, "loss_of_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, shapes, tmp_path / "killed")
+    monkeypatch.setattr(retraining, "loss_of_batch", original_loss)
+    run(settings, shapes, tmp_path / "killed")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "straight")
+
+
+def test_a_crop_that_the_encoder_does_not_take_is_refused(shapes: tuple[Example, ...], tmp_path: Path) -> None:
+    settings = replace(SETTINGS, encoder="eva02_tiny_patch14_224", crop_size=64)
+    with pytest.raises(WeakClipError, match=r"deeplab\.crop_size 64 is not a multiple of 14") as caught:
+        run(settings, shapes, tmp_path / "run")
+    assert caught.value.hint == "set deeplab.crop_size to 112"
 
 
 def test_validation_looks_at_200_images_spread_over_all() -> None:

@@ -15,9 +15,11 @@ from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Plus
 from torch import Tensor, nn
 
 from weakclip.deeplab.augmentation import Augmentation, augment
-from weakclip.deeplab.encoders import MINI, build_encoder
+from weakclip.deeplab.encoders import MINI, Encoder, build_encoder
+from weakclip.deeplab.layers import layer_factors, layers_of, split
 from weakclip.deeplab.network import RGB, DeepLab, Views
 from weakclip.deeplab.recipe import Recipe, Retraining
+from weakclip.deeplab.transformer import TransformerDecoder, TransformerEncoder
 from weakclip.images import resize_photo
 from weakclip.training import polynomial_schedule
 
@@ -32,11 +34,9 @@ LOSS_STRIDE: Final = 2  # the logits have stride 4, so the pixels between say li
 class DeepLabV3Plus(DeepLab):
     """Encoder, decoder and head: (B, 3, H, W) pixels 0..255 -> logits (B, K, H / 4, W / 4), mini: H / 2."""
 
-    def __init__(
-        self, *, encoder: nn.Module, decoder: nn.Module, head: nn.Module, output_stride: int, mean: RGB, std: RGB
-    ) -> None:
+    def __init__(self, *, encoder: nn.Module, decoder: nn.Module, head: nn.Module, multiple: int, mean: RGB, std: RGB) -> None:
         views = Views(resize=_resize, align_corners=False, fuse_logits=False)
-        super().__init__(multiple=output_stride, mean=mean, std=std, views=views)
+        super().__init__(multiple=multiple, mean=mean, std=std, views=views)
         self.encoder = encoder
         self.decoder = decoder
         self.head = head
@@ -48,15 +48,18 @@ class DeepLabV3Plus(DeepLab):
 
     def recipe(self, settings: Retraining, photos: int) -> Recipe:
         """AdamW under a polynomial schedule with warm-up; the number of photos does not matter."""
-        decaying = parameter_groups(self, settings.weight_decay)
+        outer, *layers = parts(self, settings)
+        groups = [group for part in (outer, *layers) for group in split(part, settings.weight_decay)]
+        of_layers = [settings.encoder_lr_factor * factor for factor in layer_factors(len(layers), settings.layer_decay)]
+        factors = [factor for factor in (1.0, *of_layers) for _ in range(2)]  # matrices and vectors of each part
         augmentation = Augmentation(crop_size=settings.crop_size, scale=settings.scale, colour=settings.colour, fill=self.fill)
 
         def rates(step: int) -> list[float]:
             rate = min(1.0, (step + 1) / WARMUP) * polynomial_schedule(step, lr=settings.lr, iterations=settings.iterations)
-            return [rate, rate, rate * settings.encoder_lr_factor, rate * settings.encoder_lr_factor]
+            return [rate * factor for factor in factors]
 
         return Recipe(
-            optimizer=torch.optim.AdamW(decaying, lr=settings.lr, fused=True),
+            optimizer=torch.optim.AdamW(groups, lr=settings.lr, fused=True),
             rates_of_step=rates,
             set_training=lambda step: set_training(self, settings.batch_size, settings.encoder_weights != "none"),
             augment=lambda photo, mask, draw: augment(photo, mask, augmentation, draw),
@@ -108,7 +111,22 @@ def build(*, encoder: str, encoder_weights: str, num_classes: int, output_stride
     body = build_encoder(encoder, encoder_weights, output_stride)
     mini = encoder == MINI
     channels = 64 if mini else 256
-    decoder = DeepLabV3PlusDecoder(
+    model = DeepLabV3Plus(
+        encoder=body.network,
+        decoder=_decoder(body, channels, output_stride, mini=mini),
+        head=FineHead(channels, body.channels[1], num_classes, width=16) if mini else CoarseHead(channels, num_classes),
+        multiple=body.multiple,
+        mean=body.mean,
+        std=body.std,
+    )
+    # Channels last is the layout in which convolutions on a CPU, and in mixed precision on a GPU, are fastest.
+    return model.to(memory_format=torch.channels_last)
+
+
+def _decoder(body: Encoder, channels: int, output_stride: int, *, mini: bool) -> nn.Module:
+    if isinstance(body.network, TransformerEncoder):
+        return TransformerDecoder(body.channels[-1], channels, output_stride, RATES[output_stride])
+    decoder: nn.Module = DeepLabV3PlusDecoder(
         encoder_channels=body.channels,
         encoder_depth=len(body.channels) - 1,
         out_channels=channels,
@@ -117,24 +135,16 @@ def build(*, encoder: str, encoder_weights: str, num_classes: int, output_stride
         aspp_separable=not mini,
         aspp_dropout=0.1 if mini else 0.5,
     )
-    head = FineHead(channels, body.channels[1], num_classes, width=16) if mini else CoarseHead(channels, num_classes)
-    model = DeepLabV3Plus(
-        encoder=body.network, decoder=decoder, head=head, output_stride=output_stride, mean=body.mean, std=body.std
-    )
-    # Channels last is the layout in which convolutions on a CPU, and in mixed precision on a GPU, are fastest.
-    return model.to(memory_format=torch.channels_last)
+    return decoder
 
 
-def parameter_groups(model: DeepLabV3Plus, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and vectors of decoder and head, then those of the encoder; norms and biases do not decay."""
+def parts(model: DeepLabV3Plus, settings: Retraining) -> list[list[nn.Parameter]]:
+    """Parameters of decoder and head, then those of the encoder by layer; as a single layer where all learn at one rate."""
     inner = list(model.encoder.parameters())
     known = {id(parameter) for parameter in inner}
     outer = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    return [
-        {"params": [p for p in part if (p.ndim > 1) == matrices], "weight_decay": weight_decay if matrices else 0.0}
-        for part in (outer, inner)
-        for matrices in (True, False)
-    ]
+    layers = [inner] if settings.layer_decay == 1 else layers_of(model.encoder, settings.encoder)
+    return [outer, *layers]
 
 
 def set_training(model: DeepLabV3Plus, batch_size: int, pretrained: bool) -> None:

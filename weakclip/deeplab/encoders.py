@@ -1,7 +1,7 @@
 """Encoders of the segmentation network: any of timm's, and a mini one that fits photos of 128 px and a CPU.
 
-An encoder maps (B, 3, H, W) to a list of maps whose strides double from 1 on, the input itself first; maps behind the
-output stride keep its size and are dilated instead.
+A convolutional encoder maps (B, 3, H, W) to a list of maps whose strides double from 1 on, the input itself first; maps behind
+the output stride keep its size and are dilated instead. Vision transformers: `weakclip.deeplab.transformer`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,23 @@ from pathlib import Path
 from typing import Final
 
 import segmentation_models_pytorch as smp
-import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from weakclip.deeplab.network import RGB
+from weakclip.deeplab.transformer import TransformerEncoder, check_stride
 from weakclip.errors import WeakClipError
 from weakclip.mini_encoder import MiniEncoder
 from weakclip.state_files import read_state
+from weakclip.timm_vit import (
+    build_vision_transformer,
+    cannot_fetch,
+    check_name,
+    is_vision_transformer,
+    load_vision_transformer,
+    mean_and_deviation,
+)
 from weakclip.weights import load_into, load_weights
 
 MINI: Final = "mini"
@@ -31,12 +39,16 @@ MINI_WEIGHTS: Final = "mini_encoder"
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network, the channels of its maps from stride 1 on, and mean and deviation of the RGB pixels (0..1) it expects."""
+    """A network, the channels of its maps, and mean and deviation of the RGB pixels (0..1) it expects.
+
+    ``multiple``: what the sides of photos must be multiples of.
+    """
 
     network: nn.Module
     channels: tuple[int, ...]
     mean: RGB
     std: RGB
+    multiple: int
 
 
 def build_encoder(encoder: str, weights: str, output_stride: int) -> Encoder:
@@ -46,13 +58,18 @@ def build_encoder(encoder: str, weights: str, output_stride: int) -> Encoder:
     ``none``, or a file of timm's names and shapes: ``.safetensors``, or what `torch.save` wrote of a state dictionary.
     """
     if encoder == MINI:
-        chosen = Encoder(MiniEncoder(output_stride), MiniEncoder.out_channels, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        network = MiniEncoder(output_stride)
+        chosen = Encoder(network, MiniEncoder.out_channels, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, output_stride)
+    elif is_vision_transformer(encoder):
+        chosen = _transformer(encoder, pretrained=weights == "timm", output_stride=output_stride)
     else:
-        chosen = _timm_encoder(encoder, pretrained=weights == "timm", output_stride=output_stride)
+        chosen = _convolutional(encoder, pretrained=weights == "timm", output_stride=output_stride)
     file = weights_file(weights)
     if weights == MINI:
         state, _ = load_weights(WEIGHTS_FOLDER, MINI_WEIGHTS)
         load_into(chosen.network, state, str(file))
+    elif file is not None and isinstance(chosen.network, TransformerEncoder):
+        load_vision_transformer(chosen.network.network, file, "deeplab.encoder_weights")
     elif file is not None:
         load_file_into(chosen.network, file)
     return chosen
@@ -99,23 +116,24 @@ def _dotted(key: str) -> str:
     return f"{name}.{number}{dot}{rest}" if underscore and number.isdigit() else key
 
 
-def _timm_encoder(name: str, *, pretrained: bool, output_stride: int) -> Encoder:
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name}*")[:4])
-        hint = f"timm has {near}" if near else "`python -c 'import timm; print(timm.list_models())'` prints the names"
-        raise WeakClipError(f"deeplab.encoder {name!r} is not a model of timm", hint)
+def _transformer(name: str, *, pretrained: bool, output_stride: int) -> Encoder:
+    network = build_vision_transformer(
+        name, pretrained=pretrained, parameter="deeplab.encoder", weights_parameter="deeplab.encoder_weights"
+    )
+    check_stride(name, network.patch, output_stride)
+    return Encoder(TransformerEncoder(network), (3, network.width, network.width), *mean_and_deviation(name), network.patch)
+
+
+def _convolutional(name: str, *, pretrained: bool, output_stride: int) -> Encoder:
+    check_name(name, "deeplab.encoder")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # timm warns of keys it drops, such as the classifier
             network = smp.encoders.get_encoder(f"tu-{name}", depth=5, weights=pretrained or None, output_stride=output_stride)
     except (ValueError, RuntimeError, AttributeError, AssertionError, KeyError, TypeError) as error:
         problem = f"deeplab.encoder {name!r} does not work as an encoder of output stride {output_stride}: {error}"
-        raise WeakClipError(problem, "choose a convolutional network with maps at strides 2 to 32, such as resnet50") from error
-    except OSError as error:
-        source = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or name
-        problem = f"the weights of {name!r} cannot be fetched from {source}: {str(error).splitlines()[0]}"
-        hint = f"without a network, put the weights file of {source} on the disk and set deeplab.encoder_weights to its path"
+        hint = "choose a convolutional network with maps at strides 2 or 4 to 32, such as resnet50, or a vision transformer"
         raise WeakClipError(problem, hint) from error
-    config = timm.get_pretrained_cfg(name)
-    mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    return Encoder(network, tuple(network.out_channels), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+    except OSError as error:
+        raise cannot_fetch(name, "deeplab.encoder_weights", error) from error
+    return Encoder(network, tuple(network.out_channels), *mean_and_deviation(name), output_stride)

@@ -34,6 +34,8 @@ class Retraining:
     colour: float
     validate_every: int
     checkpoint_every: int
+    layer_decay: float = 1.0
+    ema: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

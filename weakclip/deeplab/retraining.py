@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -11,10 +12,11 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.datasets.index import ClassList
+from weakclip.deeplab.averaging import MovingAverage
 from weakclip.deeplab.encoders import weights_source
 from weakclip.deeplab.examples import Batch, Batches, Example, read_example
 from weakclip.deeplab.model import build_deeplab, network_card
@@ -22,6 +24,7 @@ from weakclip.deeplab.network import DeepLab
 from weakclip.deeplab.prediction import WEIGHTS, predict_batch
 from weakclip.deeplab.recipe import Retraining
 from weakclip.device import device
+from weakclip.errors import WeakClipError
 from weakclip.evaluation import Confusion, confusion_matrix, mean_iou, percent
 from weakclip.masks import IGNORE
 from weakclip.ranks import leave_to_main, world
@@ -50,7 +53,8 @@ def retrain(
 
     ``validation``: photos with true masks that are only looked at (at most 200 of them), never chosen by. ``folder`` keeps the
     checkpoint from which a killed run goes on, to the same bytes. Returns the last ``val_miou`` in percent, or nothing
-    where there are no true masks. Ranks train together; only the main one returns.
+    where there are no true masks. With ``settings.ema`` what is validated and saved is the moving average of the weights. Ranks
+    train together; only the main one returns.
     """
     part = world().part(settings.batch_size, "deeplab.batch_size")
     seed_torch(seed, "deeplab")
@@ -61,12 +65,19 @@ def retrain(
         num_classes=classes.num_classes,
         output_stride=settings.output_stride,
     ).to(device())
+    check_crop(settings, model)
     recipe = model.recipe(settings, len(examples))
+    modules: dict[str, nn.Module] = {"deeplab": model}
+    final = model
+    if settings.ema > 0:
+        average = MovingAverage(model, settings.ema)
+        recipe.optimizer.register_step_post_hook(lambda *_: average.update(model))
+        modules["average"], final = average, average.network
     shown = validation_subset(validation)
     figures: dict[str, float] = {}
 
     def validate(step: int) -> dict[str, float]:
-        confusion = validation_confusion(model.eval(), shown, classes.num_classes)
+        confusion = validation_confusion(final.eval(), shown, classes.num_classes)
         figures["val_miou"] = percent(mean_iou(confusion))
         return dict(figures)
 
@@ -88,7 +99,7 @@ def retrain(
 
         train(
             title=f"DeepLab on {len(examples):,} photos",
-            modules={"deeplab": model},
+            modules=modules,
             optimizer=recipe.optimizer,
             iterations=settings.iterations,
             losses_of_step=losses,
@@ -103,8 +114,18 @@ def retrain(
     leave_to_main()
     if shown and not figures:  # the run was killed between its last step and its end
         validate(settings.iterations)
-    save_weights(out, WEIGHTS, model.state_dict(), card(settings, model, classes, seed, len(examples)))
+    save_weights(out, WEIGHTS, final.state_dict(), card(settings, model, classes, seed, len(examples)))
     return figures
+
+
+def check_crop(settings: Retraining, model: DeepLab) -> None:
+    """Raises `WeakClipError` where the network does not take crops of this size."""
+    size, multiple = settings.crop_size, model.multiple
+    if size % multiple:
+        both = math.lcm(multiple, settings.output_stride)  # `weakclip.params` wants the other
+        near = max(1, round(size / both)) * both
+        problem = f"deeplab.crop_size {size} is not a multiple of {multiple}, which {settings.encoder!r} needs"
+        raise WeakClipError(problem, f"set deeplab.crop_size to {near}")
 
 
 def card(settings: Retraining, model: DeepLab, classes: ClassList, seed: int, photos: int) -> dict[str, object]:
