@@ -72,7 +72,7 @@ def test_stage_needs_no_torch(stage: str) -> None:
     heavy = {relative(file): sorted({name.split(".")[0] for name in imported(file)} & HEAVY) for file in files}
     # Ranks talk to each other through torch, which only those import that torchrun has started; PAR is computed with it.
     allowed = {"weakclip/ranks.py", *(("weakclip/par.py", "weakclip/device.py") if stage == "refine_masks" else ())}
-    assert {file: names for file, names in heavy.items() if names} == dict.fromkeys(allowed, ["torch"])
+    assert {file: names for file, names in heavy.items() if names} == {name: ["torch"] for name in allowed}
     code = f"import sys, stages.{stage}; print(sorted({HEAVY} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
