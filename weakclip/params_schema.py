@@ -18,6 +18,12 @@ def _ascending(values: tuple[Number, ...]) -> tuple[Number, ...]:
     return values
 
 
+def _has_one_place(text: str) -> str:
+    if text.count("{}") != 1:
+        raise ValueError("should hold {} once, where the class goes")
+    return text
+
+
 def _not_ascending(values: tuple[Number, Number]) -> tuple[Number, Number]:
     if values[0] < values[1]:
         raise ValueError("should be [long side, short side]")
@@ -34,6 +40,7 @@ Blocks = Annotated[tuple[WholeNumber, ...], Field(strict=False, min_length=1), A
 Scales = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 Zoom = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ascending)]
 Dilations = Annotated[tuple[Count, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
+Template = Annotated[str, AfterValidator(_has_one_place)]
 Box = Annotated[tuple[Count, Count], Field(strict=False), AfterValidator(_not_ascending)]
 
 
@@ -90,16 +97,17 @@ class FeaturesParams(Section):
 
 
 class CamParams(Section):
-    source: Literal["classifier", "import"]
-    """Where the seeds come from: the classifier trained here, or files made by another method. Paper: import (MCTformer)."""
+    source: Literal["classifier", "gradcam", "calibrated", "import"]
+    """Where the seeds come from: the classifier trained here, CLIP's last block by gradient (CLIP-ES), its calibrated patches
+    (ExCEL), or files made by another method. Paper: import (MCTformer)."""
     import_folder: str
     """For `import`: the folder of seeds, under data/raw; empty otherwise."""
     scales: Scales
     """Factors of the photo's fitted size at which CAMs are computed and averaged."""
     flip: bool
     """Whether each scale is also seen mirrored."""
-    iterations: Count
-    """Steps of the classifier's training."""
+    iterations: WholeNumber
+    """Steps of the classifier's training; 0 leaves it CLIP's zero-shot answer."""
     lr: Positive
     """Learning rate of the classifier."""
     batch_size: Count
@@ -107,11 +115,29 @@ class CamParams(Section):
     weight_decay: NotNegative
     """Weight decay of the classifier (AdamW)."""
     temperature: Positive
-    """Divides the similarities before the softmax over class and background words; smaller is sharper."""
+    """Divides the similarities before the softmax over class and background words, also that of gradcam; smaller is sharper."""
     background_threshold: Share
     """Class score that a pixel needs to be foreground in the seed, 0..1."""
     unsure_margin: Share
     """Pixels whose score is within this margin of the threshold become 255 in the seed, 0..1."""
+    threshold: Literal["fixed", "mixture"]
+    """Where the threshold and its margin come from: the two numbers above, or a mixture of Gaussians on the values of each
+    class's maps (CoSA)."""
+    affinity_blocks: WholeNumber
+    """Last blocks of CLIP by whose attention maps are spread; 0 is none. CLIP-ES: 8, ExCEL and WeCLIP: 6, of 12."""
+    affinity_box_threshold: Share
+    """Share of a map's highest value, 0..1, that regions exceed around which it is spread from. CLIP-ES: 0.4 for VOC, 0.7 for
+    COCO; ExCEL: 0.79."""
+    calibrated_blocks: WholeNumber
+    """For calibrated: last blocks of CLIP beside which the calibrated path runs; 0 takes the tokens as they are. ExCEL: 5 of
+    12."""
+    template: Template
+    """Sentence around a class or a background word, {} in its place. CLIP-ES: a clean origami {}."""
+    descriptions: str
+    """File under data/raw with sentences about the classes, which enrich their texts (ExCEL): JSON, {class: [sentence, ...]};
+    empty for none."""
+    description_clusters: Count
+    """Clusters to which the sentences of all classes are gathered. ExCEL: 112 for VOC, 224 for COCO."""
 
 
 class BoundaryCrfParams(Section):

@@ -16,11 +16,12 @@ from weakclip.ranks import world
 
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
 COLUMN: Final = "probabilities"
+HALF: Final = "<f2"
 IMAGES_IN_SHARD: Final = 16
 OPEN_AT_MOST: Final = 4
 
 Classes = NDArray[np.uint16]
-Probabilities = NDArray[np.float16]
+Probabilities = NDArray[np.floating]
 
 
 class ScoreWriter:
@@ -28,7 +29,7 @@ class ScoreWriter:
 
     A shard is written when the last of its images arrives (until then they wait in memory), so a killed run loses at most what
     was waiting; a later writer of the same folder, images and attributes goes on with the shards that are there. Ranks make a
-    writer each and share the shards.
+    writer each and share the shards. ``dtype``: of the stored probabilities, float16 or float32.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class ScoreWriter:
         attributes: Mapping[str, object],
         *,
         images_per_shard: int = IMAGES_IN_SHARD,
+        dtype: str = HALF,
     ) -> None:
         self._folder, self._image_ids, self._attributes = folder, tuple(image_ids), dict(attributes)
+        self._dtype = np.dtype(dtype)
         if len({*image_ids}) != len(image_ids) or not image_ids or images_per_shard < 1:
             raise ValueError("expected images, each once, and at least one in a shard")
         firsts = range(0, len(image_ids), images_per_shard)
@@ -77,7 +80,7 @@ class ScoreWriter:
         if number in self._done:
             raise ValueError(f"{image_id} was expected once, its shard is complete")
         waiting = self._waiting.setdefault(number, {})
-        waiting[image_id] = (indices, probabilities.astype(np.float16))
+        waiting[image_id] = (indices, probabilities.astype(self._dtype))
         if len(waiting) == len(self._shards[number]):
             self._write_shard(number, self._waiting.pop(number))
             self._done.add(number)
@@ -95,7 +98,7 @@ class ScoreWriter:
     def _write_shard(self, number: int, scores: Mapping[str, tuple[Classes, Probabilities]]) -> None:
         group = self._shards[number]
         layout = ShardLayout(
-            columns=(Column(name=COLUMN, shape=(), dtype="<f2"),),
+            columns=(Column(name=COLUMN, shape=(), dtype=self._dtype.str),),
             counts=tuple(scores[image_id][1].size for image_id in group),
             about=tuple(_about(image_id, *scores[image_id]) for image_id in group),
             attributes=self._attributes,

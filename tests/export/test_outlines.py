@@ -9,7 +9,7 @@ from pycocotools import mask as run_lengths
 
 from tests.export.conftest import discs
 from weakclip.export.outlines import polygon, rings
-from weakclip.export.regions import Region, regions
+from weakclip.regions import Region, regions
 
 # pycocotools 2.0.11 decodes masks in a way that numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

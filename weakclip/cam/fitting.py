@@ -1,8 +1,8 @@
-"""Training the CAM classifier on cached features, and drawing the maps of all images from them."""
+"""Training the CAM classifier on cached features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from weakclip.cam.classifier import CamClassifier, mean_average_precision, tag_loss, tag_scores
-from weakclip.cam.inference import TokenGrid, activation_maps
 from weakclip.clip.image_encoder import VisualProjection
 from weakclip.datasets.index import Record
 from weakclip.features.store import FeatureStore
@@ -49,11 +48,6 @@ class VisualEmbeddings:
         stored = torch.from_numpy(self.store.read(row, [self.last])[self.last][1:].astype("float32"))
         projected: Tensor = self.projection(stored)
         return projected
-
-    def grid(self, row: int) -> TokenGrid:
-        view = self.store.view(row)
-        patch = self.store.patch
-        return TokenGrid(tokens=self.tokens(row), height=view.height // patch, width=view.width // patch, flip=view.flip)
 
 
 def tag_matrix(records: Sequence[Record], num_foreground: int) -> Tensor:
@@ -124,12 +118,3 @@ def tag_precision(classifier: CamClassifier, embeddings: VisualEmbeddings, recor
         for record in records
     ]
     return mean_average_precision(torch.cat(scores), tag_matrix(records, classifier.num_foreground))
-
-
-def all_maps(
-    classifier: CamClassifier, embeddings: VisualEmbeddings, records: Sequence[Record]
-) -> Iterator[tuple[Record, Tensor]]:
-    """Each image with the maps (len(tags), h, w) of its tags, fused over all its whole views."""
-    for record in records:
-        views = [embeddings.grid(row) for row in embeddings.store.whole_rows(record.image_id)]
-        yield record, activation_maps(classifier, views, record.tags)

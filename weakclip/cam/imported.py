@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.cam.seeds import make_seed, resize_maps
+from weakclip.cam.seeds import label_pixels, make_seed, resize_maps
+from weakclip.cam.thresholds import Thresholds
 from weakclip.datasets.index import Record
 from weakclip.datasets.pickled import read_pickled_dictionary
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask, resize_mask
 
 
-def imported_seed(
-    record: Record, folder: Path, num_classes: int, background_threshold: float, unsure_margin: float
-) -> NDArray[np.uint8]:
-    """The seed of an image at photo size, (H, W) uint8.
+def imported_masks(
+    record: Record, folder: Path, num_classes: int, thresholds: Thresholds
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels and seed of an image at photo size, (H, W) uint8; the seed is 255 where a class is unsure.
 
-    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure) or ``<image_id>.npy``, whose maps are thresholded.
+    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure; both are that) or ``<image_id>.npy``, whose maps are
+    thresholded.
     """
-    png, npy = folder / f"{record.image_id}.png", folder / f"{record.image_id}.npy"
+    png = folder / f"{record.image_id}.png"
     if png.is_file():
         seed = read_mask(png)
         foreign = np.setdiff1d(np.unique(seed), [*range(num_classes), IGNORE])
@@ -31,19 +33,32 @@ def imported_seed(
                 f"{png} holds index {foreign[0]}; the classes go up to {num_classes - 1}",
                 "number its classes as classes.txt lists them",
             )
-        return resize_mask(seed, record.height, record.width)
-    if npy.is_file():
-        maps = read_maps(npy)
-        classes = sorted(set(maps) & set(record.tags)) or sorted(maps)
-        if classes[-1] >= num_classes:
-            problem = f"{npy} has a map of class {classes[-1] - 1}, counted from 0; there are {num_classes - 1} classes"
-            raise WeakClipError(problem, "number its classes as classes.txt lists them, without the background")
-        stacked = resize_maps(np.stack([maps[index] for index in classes]), record.height, record.width)
-        peak = stacked.max(axis=(1, 2), keepdims=True)
-        return make_seed(stacked / np.maximum(peak, 1e-6), classes, background_threshold, unsure_margin)
-    raise WeakClipError(
-        f"{folder} has neither {png.name} nor {npy.name}", "cam.import_folder needs a file for every training image"
-    )
+        mask = resize_mask(seed, record.height, record.width)
+        return mask, mask
+    classes, maps = imported_maps(record, folder, num_classes)
+    return label_pixels(maps, classes, thresholds), make_seed(maps, classes, thresholds)
+
+
+def imported_maps(record: Record, folder: Path, num_classes: int) -> tuple[list[int], NDArray[np.float32]]:
+    """1-based classes and their maps (n, H, W) at photo size, each with maximum 1, of ``folder/<image_id>.npy``."""
+    npy = folder / f"{record.image_id}.npy"
+    if not npy.is_file():
+        raise WeakClipError(
+            f"{folder} has neither {record.image_id}.png nor {npy.name}",
+            "cam.import_folder needs a file for every training image",
+        )
+    maps = read_maps(npy)
+    classes = sorted(set(maps) & set(record.tags)) or sorted(maps)
+    if classes[-1] >= num_classes:
+        problem = f"{npy} has a map of class {classes[-1] - 1}, counted from 0; there are {num_classes - 1} classes"
+        raise WeakClipError(problem, "number its classes as classes.txt lists them, without the background")
+    stacked = resize_maps(np.stack([maps[index] for index in classes]), record.height, record.width)
+    return classes, stacked / np.maximum(stacked.max(axis=(1, 2), keepdims=True), 1e-6)
+
+
+def has_maps(record: Record, folder: Path) -> bool:
+    """Whether the seed of an image comes as maps, which take a threshold; a PNG counts before them."""
+    return not (folder / f"{record.image_id}.png").is_file()
 
 
 def read_maps(path: Path) -> dict[int, NDArray[np.float32]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from weakclip.cam.thresholds import Thresholds
 from weakclip.masks import IGNORE
 
 
@@ -19,22 +20,23 @@ def resize_maps(maps: NDArray[np.floating], height: int, width: int) -> NDArray[
     return np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
 
 
-def label_pixels(maps: NDArray[np.floating], classes: Sequence[int], background_threshold: float) -> NDArray[np.uint8]:
-    """The strongest class of every pixel, background (0) where none reaches the threshold; (H, W) uint8.
+def label_pixels(maps: NDArray[np.floating], classes: Sequence[int], thresholds: Thresholds) -> NDArray[np.uint8]:
+    """The strongest class of every pixel, background (0) where it does not reach its threshold; (H, W) uint8.
 
     ``maps``: (n, H, W) in 0..1 for the 1-based ``classes``.
     """
     if not len(classes):
         return np.zeros(maps.shape[1:], np.uint8)
-    strongest = np.asarray(classes, np.uint8)[maps.argmax(axis=0)]
-    return np.where(maps.max(axis=0) >= background_threshold, strongest, 0).astype(np.uint8)
+    strongest = maps.argmax(axis=0)
+    wanted = np.array([thresholds[index].at for index in classes], np.float32)
+    return np.where(maps.max(axis=0) >= wanted[strongest], np.asarray(classes, np.uint8)[strongest], 0).astype(np.uint8)
 
 
-def make_seed(
-    maps: NDArray[np.floating], classes: Sequence[int], background_threshold: float, unsure_margin: float
-) -> NDArray[np.uint8]:
-    """`label_pixels` with 255 where the best score is within ``unsure_margin`` of the threshold."""
-    labels = label_pixels(maps, classes, background_threshold)
-    if unsure_margin > 0 and len(classes):
-        labels[np.abs(maps.max(axis=0) - background_threshold) < unsure_margin] = IGNORE
+def make_seed(maps: NDArray[np.floating], classes: Sequence[int], thresholds: Thresholds) -> NDArray[np.uint8]:
+    """`label_pixels` with 255 where the strongest class is in the unsure band of its threshold."""
+    labels = label_pixels(maps, classes, thresholds)
+    if len(classes):
+        strongest, score = maps.argmax(axis=0), maps.max(axis=0)
+        low, high = (np.array([getattr(thresholds[index], end) for index in classes], np.float32) for end in ("low", "high"))
+        labels[(score > low[strongest]) & (score < high[strongest])] = IGNORE
     return labels

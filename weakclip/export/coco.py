@@ -17,7 +17,7 @@ from pycocotools import mask as run_lengths
 from weakclip.datasets.index import ClassList
 from weakclip.export.masked_photos import MaskedPhoto
 from weakclip.export.outlines import polygon
-from weakclip.export.regions import Region, regions
+from weakclip.regions import Region, regions
 
 Segmentation = Callable[[Region, int, int], object]
 """Region, height and width of the photo -> what stands in the annotation."""

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.export.regions import Region
+from weakclip.regions import Region
 
 Point = tuple[int, int]
 Ring = NDArray[np.int64]

@@ -15,7 +15,7 @@ import numpy as np
 from weakclip.datasets.index import ClassList
 from weakclip.export.masked_photos import MaskedPhoto, copy_upright
 from weakclip.export.outlines import polygon
-from weakclip.export.regions import regions
+from weakclip.regions import regions
 
 
 def write_yolo(photos: Iterable[MaskedPhoto], classes: ClassList, folder: Path) -> dict[str, int]:
