@@ -120,7 +120,8 @@ def prepare(run: Run, work: Path) -> None:
 
 def surroundings(threads: int) -> dict[str, str]:
     """The environment of a stage's command: this project's code, so many threads and processes unless told otherwise."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     environment.setdefault("WEAKCLIP_WORKERS", str(threads))
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     return environment
