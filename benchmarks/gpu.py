@@ -72,8 +72,10 @@ def main(
         found = []
         for name, measure in parts.items():
             start = time.monotonic()
-            found += measure()
-            print(f"{name}: measured in {time.monotonic() - start:.0f} s", flush=True)
+            rows = measure()
+            found += rows
+            rates = ", ".join(f"{row.name} {row.images_per_second:.4g} images/s" for row in rows)
+            print(f"{name}: {rates}; measured in {time.monotonic() - start:.0f} s", flush=True)
     print(
         f"{card()}, networks in {precision}: "
         + ", ".join(f"{peak / 1e12:.4g} TFLOP/s in {name}" for name, peak in peaks.items())

@@ -119,7 +119,7 @@ def gather_logits(
 ) -> None:
     """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view.
 
-    On a CPU a few batches go through it side by side.
+    On a CPU with several threads a few batches go through it side by side.
     """
     pixels_together = pixels_together or (PIXELS_ON_CPU if device().type == "cpu" else PIXELS_ON_GPU)
     by_size: dict[tuple[int, int], list[Window]] = defaultdict(list)
@@ -132,7 +132,11 @@ def gather_logits(
         batch_size = max(1, pixels_together // (height * width))
         batches += [windows[start : start + batch_size] for start in range(0, len(windows), batch_size)]
     with side_by_side() as together:
-        logits_of_batches = map_ahead(partial(logits_of_windows, predict), batches, threads=together, ahead=together)
+        forward = partial(logits_of_windows, predict)
+        if together > 1:
+            logits_of_batches = map_ahead(forward, batches, threads=together, ahead=together)
+        else:  # in this thread: in each new one a GPU's libraries plan anew, which takes longer than the windows
+            logits_of_batches = map(forward, batches)
         for batch, logits in zip(batches, logits_of_batches, strict=True):
             for (view, *place), window_logits in zip(batch, logits, strict=True):
                 view.add_window(window_logits, *place)
