@@ -25,11 +25,11 @@ from weakclip.cam.classifier import CamClassifier
 from weakclip.cam.fitting import CamTraining, VisualEmbeddings, fit_classifier, tag_precision
 from weakclip.cam.imported import check_folder, has_maps, imported_maps, imported_masks
 from weakclip.cam.inference import AttentionSpread, Source, image_maps
-from weakclip.cam.seeds import label_pixels, make_seed, resize_maps
+from weakclip.cam.seeds import Thresholds, label_pixels, make_seed, resize_maps
 from weakclip.cam.sources import CalibratedMaps, ClassifierMaps, GradCamMaps
 from weakclip.cam.stored import StoredTokens, block_before
 from weakclip.cam.texts import class_texts
-from weakclip.cam.thresholds import ClassMaps, Thresholds, count_values, fixed_thresholds, mixture_thresholds
+from weakclip.cam.thresholds import ClassMaps, count_values, fixed_thresholds, mixture_thresholds
 from weakclip.clip.attention import LastBlocks
 from weakclip.clip.calibration import CalibratedEncoder
 from weakclip.clip.image_encoder import VisualProjection
@@ -83,8 +83,9 @@ def main(
     quality = mask_quality(index.training, cam / "labels", index.classes.num_classes, workers())
     figures["seed"] = {**quality, "source": p.cam.source, "scales": p.cam.scales, "flip": p.cam.flip, "crf": False}
     if p.cam.threshold == "mixture":
-        named = {name: asdict(thresholds[number]) for number, name in enumerate(index.classes.names, start=1)}
-        figures["seed"]["thresholds"] = named
+        figures["seed"]["thresholds"] = {
+            name: asdict(thresholds[number]) for number, name in enumerate(index.classes.names, start=1)
+        }
     write_metrics(metrics, figures)
     slot.publish("cam", out)
     # A copy, for the curves stay with the classifier that the next run may find.

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weakclip.cam.imported import check_folder, imported_seed, read_maps
+from weakclip.cam.imported import check_folder, imported_masks, read_maps
+from weakclip.cam.thresholds import fixed_thresholds
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
@@ -14,7 +15,7 @@ RECORD = Record(image_id="a", photo=Path("a.jpg"), height=2, width=4, split="tra
 
 
 def seed(folder: Path) -> list[list[int]]:
-    return imported_seed(RECORD, folder, num_classes=4, background_threshold=0.5, unsure_margin=0.0).tolist()
+    return imported_masks(RECORD, folder, 4, fixed_thresholds(3, 0.5, 0.0))[1].tolist()
 
 
 def test_a_png_is_taken_as_it_is_and_resized(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.cam.seeds import label_pixels, make_seed, resize_maps
-from weakclip.cam.thresholds import Thresholds
+from weakclip.cam.seeds import Thresholds, label_pixels, make_seed, resize_maps
 from weakclip.datasets.index import Record
 from weakclip.datasets.pickled import read_pickled_dictionary
 from weakclip.errors import WeakClipError

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from weakclip.cam.thresholds import Thresholds
 from weakclip.masks import IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """A score of at least ``at`` is the class; less than ``below`` under it, or less than ``above`` over it, is unsure."""
+
+    at: float
+    below: float
+    above: float
+
+
+Thresholds = Mapping[int, Threshold]
+"""By 1-based class."""
 
 
 def resize_maps(maps: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
@@ -36,7 +49,10 @@ def make_seed(maps: NDArray[np.floating], classes: Sequence[int], thresholds: Th
     """`label_pixels` with 255 where the strongest class is in the unsure band of its threshold."""
     labels = label_pixels(maps, classes, thresholds)
     if len(classes):
-        strongest, score = maps.argmax(axis=0), maps.max(axis=0)
-        low, high = (np.array([getattr(thresholds[index], end) for index in classes], np.float32) for end in ("low", "high"))
-        labels[(score > low[strongest]) & (score < high[strongest])] = IGNORE
+        at, below, above = (
+            np.array([getattr(thresholds[index], part) for index in classes], np.float32)[maps.argmax(axis=0)]
+            for part in ("at", "below", "above")
+        )
+        over = maps.max(axis=0) - at
+        labels[(over > -below) & (over < above)] = IGNORE
     return labels

@@ -7,30 +7,18 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.cam.mixture import CONVERGED, FLOOR, fit_mixture
+from weakclip.cam.seeds import Threshold
 
 BINS: Final = 500
 """Between 0 and 1: two thousandths each, which is finer than a threshold can be known."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """A score of at least ``at`` is the class; between ``low`` and ``high`` it is unsure."""
-
-    low: float
-    at: float
-    high: float
-
-
-Thresholds = Mapping[int, Threshold]
-"""By 1-based class."""
 
 ClassMaps = tuple[Sequence[int] | NDArray[np.integer], NDArray[np.floating]]
 """1-based classes of an image and their maps (n, h, w), 0..1."""
@@ -40,7 +28,7 @@ Counts = NDArray[np.int64]
 
 def fixed_thresholds(num_foreground: int, threshold: float, margin: float) -> dict[int, Threshold]:
     """One threshold for all classes, unsure within ``margin`` of it."""
-    same = Threshold(low=threshold - margin, at=threshold, high=threshold + margin)
+    same = Threshold(at=threshold, below=margin, above=margin)
     return dict.fromkeys(range(1, num_foreground + 1), same)
 
 
@@ -59,7 +47,7 @@ def mixture_thresholds(counts: Counts) -> dict[int, Threshold]:
     Unsure is what lies between the largest value of the lowest component and the smallest of the highest one, and the threshold
     is midway. A class without values, or whose components do not part, takes what all classes together give.
     """
-    common = _part(counts.sum(axis=0)) or Threshold(low=0.5, at=0.5, high=0.5)
+    common = _part(counts.sum(axis=0)) or Threshold(at=0.5, below=0.0, above=0.0)
     return {index: _part(histogram) or common for index, histogram in enumerate(counts, start=1)}
 
 
@@ -74,5 +62,5 @@ def _part(histogram: Counts) -> Threshold | None:
     below, above = values[components == 0], values[components == 2]
     if not below.size or not above.size or below[-1] >= above[0]:
         return None
-    low, high = float(below[-1]), float(above[0])
-    return Threshold(low=low, at=(low + high) / 2, high=high)
+    half = float(above[0] - below[-1]) / 2
+    return Threshold(at=float(below[-1]) + half, below=half, above=half)
