@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from stages._kernels import mask_kernel
 from stages.exchange import new_folder
-from weakclip.crf import CrfKernel
 from weakclip.datasets.index import ClassList, Dataset, Record, read_dataset
 from weakclip.errors import WeakClipError
 from weakclip.export.coco import as_polygons, as_run_lengths, write_coco
@@ -110,8 +110,7 @@ def refinement_of(params: Path, gate: float) -> Refinement:
     if not 0 < gate <= 1:
         raise WeakClipError(f"--confidence is {gate}", "give a probability, above 0 and at most 1, such as 0.9")
     crf = load(params).crf
-    kernel = CrfKernel(**crf.model_dump(exclude={"tag_limited", "gate"}))
-    return Refinement(kernel=kernel, tag_limited=crf.tag_limited, gate=gate)
+    return Refinement(kernel=mask_kernel(crf), tag_limited=crf.tag_limited, gate=gate)
 
 
 def splits_of(index: Dataset, records: Sequence[Record]) -> str:

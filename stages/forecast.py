@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 import torch
 
+from stages._kernels import mask_kernel
 from stages.cache_features import view_recipe
 from weakclip import forecast as of
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.clip.model import untrained_clip
-from weakclip.crf import CrfKernel, dense_crf
 from weakclip.datasets.index import Dataset
 from weakclip.deeplab.model import build_deeplab
 from weakclip.device import device
@@ -20,6 +20,7 @@ from weakclip.features.forecast import seconds_per_token, wait
 from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
 from weakclip.params import Params
+from weakclip.sharpening import sharpened
 from weakclip.workers import workers
 
 CROP: Final = 240, 320  # of the photo that the CRF is timed on
@@ -66,9 +67,9 @@ def paces(p: Params, encoder: ImageEncoder, num_classes: int) -> of.Pace:
     noise = np.random.default_rng(0)
     photo = np.clip(np.linspace(60, 200, CROP[1])[:, None] + noise.normal(0, 6, (*CROP, 3)), 0, 255).astype(np.uint8)
     probabilities = noise.dirichlet([1, 1, 1], CROP).transpose(2, 0, 1)
-    kernel = CrfKernel(**p.crf.model_dump(exclude={"tag_limited", "gate"}))
+    kernel = mask_kernel(p.crf)
     start = time.perf_counter()
-    dense_crf(photo, probabilities, kernel)
+    sharpened(photo, probabilities, kernel)
     crf = time.perf_counter() - start
     deeplab = build_deeplab(
         network=p.deeplab.network,

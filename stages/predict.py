@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stages._kernels import mask_kernel
 from stages.exchange import new_folder
 from weakclip.crf import CrfKernel
 from weakclip.datasets.image_ids import image_ids
@@ -99,5 +100,5 @@ def settings_of(p: Params, model: Path) -> Settings:
         stride=p.masks.stride,
         share_absent=p.masks.share_absent,
         precision=p.clip.precision,
-        kernel=CrfKernel(**p.crf.model_dump(exclude={"tag_limited", "gate"})),
+        kernel=mask_kernel(p.crf),
     )

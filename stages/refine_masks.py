@@ -1,4 +1,4 @@
-"""Sharpen the class scores with a dense CRF and turn them into refined masks.
+"""Sharpen the class scores with a dense CRF, or with PAR, and turn them into refined masks.
 
 Reads the dataset index with its photos and the class scores. Writes palette PNGs: refined masks, and gated masks that are
 255 where the winning class is unsure. Params: crf (and masks, whose views the figures are stored with). About 0.4 s of one
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages._cli import run
-from weakclip.crf import CrfKernel
+from stages._kernels import mask_kernel, mask_processes
 from weakclip.datasets.index import read_dataset
 from weakclip.evaluation import mask_quality, percent, tag_recall
 from weakclip.params import load
@@ -20,6 +20,8 @@ from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
 from weakclip.workers import workers
 
+SHARPENERS = {"dense_crf": "the CRF", "par": "PAR"}
+
 
 def main(
     params: Path = Path("params.yaml"),
@@ -29,18 +31,10 @@ def main(
     gated: Path = Path("data/masks/gated"),
     metrics: Path = Path("data/results/refine_masks/metrics.json"),
 ) -> None:
-    """Sharpen the class scores with a dense CRF and turn them into refined masks."""
+    """Sharpen the class scores and turn them into refined masks."""
     p = load(params)
     index = read_dataset(dataset)
-    kernel = CrfKernel(
-        gaussian_sxy=p.crf.gaussian_sxy,
-        gaussian_compat=p.crf.gaussian_compat,
-        bilateral_sxy=p.crf.bilateral_sxy,
-        bilateral_srgb=p.crf.bilateral_srgb,
-        bilateral_compat=p.crf.bilateral_compat,
-        iterations=p.crf.iterations,
-    )
-    refinement = Refinement(kernel=kernel, tag_limited=p.crf.tag_limited, gate=p.crf.gate)
+    refinement = Refinement(kernel=mask_kernel(p.crf), tag_limited=p.crf.tag_limited, gate=p.crf.gate)
     slot = ResumeSlot.open(
         "refine_masks",
         fingerprint(
@@ -50,14 +44,15 @@ def main(
             code=import_closure(Path(__file__), Path(__file__).parents[1]),
         ),
     )
-    total = refine_all(index.training, scores, slot.folder, refinement, workers())
+    total = refine_all(index.training, scores, slot.folder, refinement, mask_processes(refinement.kernel))
     leave_to_main()
     quality = mask_quality(index.training, slot.folder / "refined", index.classes.num_classes, workers())
     figures = {
         **quality,
         "scales": p.masks.scales,
         "flip": p.masks.flip,
-        "crf": True,
+        "crf": p.crf.algorithm == "dense_crf",
+        "algorithm": p.crf.algorithm,
         "changed": percent(total.changed / total.pixels),
         "confidence": percent(total.confidence / total.pixels),
         "tag_recall": tag_recall(index.training, slot.folder / "refined"),
@@ -68,7 +63,7 @@ def main(
         slot.publish(name, final)
     slot.close()
     say(
-        f"  the CRF changed {figures['changed']} % of the pixels; confidence {figures['confidence']} %, "
+        f"  {SHARPENERS[p.crf.algorithm]} changed {figures['changed']} % of the pixels; confidence {figures['confidence']} %, "
         f"tag recall {figures['tag_recall']} %, {kept} % of the pixels pass the gate"
     )
     measured = f"refined {quality['miou']} mIoU on {quality['n']:,} labelled train images" if "miou" in quality else ""

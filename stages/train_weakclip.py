@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from stages._cli import run
+from stages._kernels import boundary_kernel
 from weakclip.adaptation import AdaptationSchedule, Tuning, Validation, adapt
 from weakclip.clip.model import load_same_clip
-from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record, read_dataset
 from weakclip.device import device
 from weakclip.errors import WeakClipError
@@ -26,6 +26,7 @@ from weakclip.network.variants import Network, build_variant
 from weakclip.network.weakclip import WeakClipSizes
 from weakclip.objective import Objective
 from weakclip.params import Params, load
+from weakclip.pixel_loss import LossClamp
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import close_with
 from weakclip.ranks import leave_to_main, world
@@ -108,7 +109,10 @@ def main(
     figures = validation(model)
     write_metrics(
         metrics,
-        {"held_out": {name.removeprefix("held_out_"): value for name, value in figures.items()} | {"n": int(np.sum(marked))}},
+        {
+            "held_out": {name.removeprefix("held_out_"): value for name, value in figures.items()} | {"n": int(np.sum(marked))},
+            "boundary_algorithm": p.weakclip.boundary_algorithm if aim.boundary_weight > 0 else None,
+        },
     )
     slot.publish("weakclip", out)
     slot.publish("plots", plots)
@@ -125,6 +129,12 @@ def check_variant(p: Params, store: FeatureStore) -> None:
         raise WeakClipError(
             "weakclip.variant published trains the encoder, and features.views keeps features of a frozen one",
             "set features.views to 0: `dvc exp run -S features.views=0 -S weakclip.variant=published`",
+        )
+    if w.loss_clamp_patch or w.balanced_score_map or w.affinity_weight or w.boundary_algorithm != "dense_crf":
+        raise WeakClipError(
+            "weakclip.variant published has the released losses: no clamp, no balance, no affinity, and the dense CRF",
+            "set loss_clamp_patch and affinity_weight to 0, balanced_score_map to false and boundary_algorithm to dense_crf, "
+            "all of weakclip, or weakclip.variant to repaired",
         )
     if not (w.pyramid_adapter and w.co_attention and w.token_crop == 1):
         raise WeakClipError(
@@ -179,9 +189,13 @@ def objective(p: Params) -> Objective:
     w = p.weakclip
     return Objective(
         boundary_weight=w.boundary_weight,
-        boundary_kernel=CrfKernel(**w.boundary_crf.model_dump()),
+        boundary_kernel=boundary_kernel(w),
         score_map_weight=w.score_map_weight,
         score_map_temperature=w.score_map_temperature,
+        clamp=LossClamp(w.loss_clamp_patch, w.loss_clamp_start) if w.loss_clamp_patch else None,
+        balanced_score_map=w.balanced_score_map,
+        affinity_weight=w.affinity_weight,
+        affinity_radius=w.affinity_radius,
     )
 
 

@@ -7,6 +7,7 @@ import torch
 
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.masks import IGNORE
+from weakclip.pixel_loss import LossClamp
 
 
 def test_cues_are_one_hot_and_empty_where_unsure() -> None:
@@ -28,6 +29,16 @@ def test_seeding_loss_of_an_image_without_cues_is_zero_and_has_a_gradient() -> N
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_a_clamped_pixel_of_the_seeding_loss_counts_with_its_ceiling_and_has_no_gradient() -> None:
+    # Background losses log 2 and log 8, a foreground loss of log 2: their mean is 5/3 log 2.
+    background = torch.tensor([0.5, 0.125, 0.5], requires_grad=True)
+    probabilities = torch.stack([background, 1 - background])[None, :, None]
+    loss = seeding_loss(probabilities, cues(torch.tensor([[[0, 0, 1]]]), 2), LossClamp(patch=3, start=2.0))
+    loss.backward()
+    assert loss.item() == pytest.approx((1 + 5 / 3) / 2 * math.log(2) + math.log(2))
+    assert background.grad is not None and background.grad[1] == 0 and (background.grad[[0, 2]] != 0).all()
 
 
 def test_boundary_loss_is_zero_where_the_crf_agrees() -> None:

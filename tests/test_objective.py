@@ -1,6 +1,7 @@
 """The losses of a batch and what the dense CRF makes of its probabilities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weakclip.crf import CrfKernel, CrfTask, dense_crf
-from weakclip.objective import Objective, crf_targets, losses_of_batch, renormalise, shrink_seeds
+from weakclip.objective import Objective, boundary_targets, crf_targets, losses_of_batch, renormalise, shrink_seeds
+from weakclip.par import ParKernel
+from weakclip.pixel_loss import LossClamp
 from weakclip.supervision import Batch
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)
@@ -26,6 +29,9 @@ class TwoMaps(nn.Module):
 
     def forward(self, tokens: Sequence[Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
         return self.logits, self.logits[:, :, ::4, ::4].tanh()
+
+    def decode(self, tokens: Sequence[Tensor], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        return *self(tokens, height, width), self.logits
 
 
 def run_crf(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
@@ -54,7 +60,7 @@ def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objectiv
 
 
 def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
-    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), objective(1.0), run_crf)
+    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), objective(1.0), KERNEL, run_crf)
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert target[0, :2].min() > 0
@@ -64,7 +70,7 @@ def test_crf_targets_follow_the_edges_of_the_photo() -> None:
     probabilities = torch.full((2, 4, 16, 16), 0.05)
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
-    target = crf_targets(probabilities, batch(), objective(1.0), run_crf)
+    target = crf_targets(probabilities, batch(), objective(1.0), KERNEL, run_crf)
     assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
 
 
@@ -83,6 +89,48 @@ def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
 
 def test_boundary_weight_zero_leaves_the_crf_out() -> None:
     assert list(losses_of_batch(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
+
+
+def test_par_makes_targets_without_the_crf() -> None:
+    probabilities = torch.full((2, 4, 16, 16), 0.05)
+    probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
+    probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
+    aim = replace(objective(1.0), boundary_kernel=ParKernel(dilations=(1, 2, 4), iterations=5))
+    target = boundary_targets(probabilities, batch(), aim, no_crf)
+    assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
+    assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
+    assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
+    assert list(losses_of_batch(TwoMaps(), batch(), aim, no_crf)) == NAMES
+
+
+def test_the_affinity_loss_has_its_weight_and_reaches_the_features() -> None:
+    model = TwoMaps()
+    once, twice = (
+        losses_of_batch(model, batch(), replace(objective(0.0), affinity_weight=weight, affinity_radius=1), no_crf)
+        for weight in (0.1, 0.2)
+    )
+    assert list(once) == ["seeding_loss", "score_map_loss", "affinity_loss"]
+    assert twice["affinity_loss"].item() / once["affinity_loss"].item() == pytest.approx(2)
+    (gradient,) = torch.autograd.grad(once["affinity_loss"], model.logits)
+    assert gradient.abs().sum() > 0
+
+
+def test_features_that_separate_the_seeds_have_a_small_affinity_loss() -> None:
+    aim = replace(objective(0.0), affinity_weight=1.0, affinity_radius=1)
+    model, apart = TwoMaps(), TwoMaps()
+    with torch.no_grad():
+        apart.logits.copy_(torch.randn(2, 4, 1, 1).expand(-1, -1, 8, 8))
+        apart.logits[:, :, :, 4:] *= -1  # as the seeds: left and right
+    found = [losses_of_batch(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
+    assert found[0] < 0.5 * found[1]
+
+
+def test_clamp_and_balance_reach_the_losses() -> None:
+    plain = losses_of_batch(TwoMaps(), batch(), objective(0.0), no_crf)
+    clamped = losses_of_batch(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
+    balanced = losses_of_batch(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
+    assert all(clamped[name] < plain[name] for name in plain)
+    assert balanced["seeding_loss"] == plain["seeding_loss"] and balanced["score_map_loss"] != plain["score_map_loss"]
 
 
 def test_renormalised_probabilities_sum_to_one() -> None:

@@ -13,6 +13,7 @@ from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask
+from weakclip.par import ParKernel
 from weakclip.refinement import Refinement, refine, refine_all
 from weakclip.scores import ScoreStore, ScoreWriter
 
@@ -61,6 +62,20 @@ def test_tag_limiting_leaves_background_and_the_tags() -> None:
     mask, _, statistics = refine(PHOTO, CLASSES, PROBABILITIES, kernel=NO_KERNEL, tags=(2,), tag_limited=True, gate=0.0)
     assert mask.tolist() == [[2, 0], [2, 0]]
     assert statistics.changed == 0
+
+
+def test_par_refines_in_place_of_the_crf() -> None:
+    photo = np.full((12, 12, 3), 60, np.uint8)
+    photo[:, 6:] = 180
+    square = np.full((12, 12), 0.2, np.float32)
+    square[:, 7:] = 0.8  # one column off
+    kernel = ParKernel(dilations=(1, 2, 4), iterations=10)
+    mask, gated, statistics = refine(
+        photo, np.array([0, 3]), np.stack([1 - square, square]), kernel=kernel, tags=(3,), tag_limited=True, gate=0.6
+    )
+    assert (mask[:, 6:] == 3).all() and not mask[:, :6].any()
+    assert statistics.changed == 12
+    assert 0 < statistics.kept == np.count_nonzero(gated != 255)
 
 
 def test_without_tags_all_is_background() -> None:

@@ -18,11 +18,11 @@ from weakclip.clip.model import load_clip
 from weakclip.crf import CrfKernel
 from weakclip.deeplab.deeplabv1 import DeepLabV1
 from weakclip.deeplab.model import build_deeplab
-from weakclip.deeplab.retraining import masked_cross_entropy
 from weakclip.masks import IGNORE
 from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
 from weakclip.objective import Objective, losses_of_batch
+from weakclip.pixel_loss import PLAIN
 from weakclip.ranks import joined, world
 from weakclip.supervision import Batch
 from weakclip.whole_batch import average_gradients, whole_batch
@@ -77,7 +77,7 @@ def deeplab_loss(model: nn.Module, part: slice) -> Tensor:
     """In double precision: many norms over few pixels make much of a rounding."""
     logits = model.train().double()(images()[part].double())
     enlarged = nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")
-    return masked_cross_entropy(enlarged, labels()[part])
+    return PLAIN(enlarged, labels()[part])
 
 
 def cam_loss(model: nn.Module, part: slice) -> Tensor:

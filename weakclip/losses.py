@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from weakclip.masks import IGNORE
-from weakclip.whole_batch import mean_count
+from weakclip.pixel_loss import PLAIN, LossClamp, PixelLoss
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -23,12 +23,16 @@ def cues(seed: Tensor, num_classes: int) -> Tensor:
     return one_hot.float() * known[:, None]
 
 
-def seeding_loss(probabilities: Tensor, cue: Tensor) -> Tensor:
+def seeding_loss(probabilities: Tensor, cue: Tensor, clamp: LossClamp | None = None) -> Tensor:
     """Cross entropy on the cues, background and foreground weighted alike per image.
 
-    ``probabilities``, ``cue``: (B, K, h, w). An image without background (or foreground) cues adds 0 for that part.
+    ``probabilities``, ``cue``: (B, K, h, w). An image without background (or foreground) cues adds 0 for that part. ``clamp``:
+    of single pixels.
     """
     log_likelihood = cue * probabilities.log()
+    if clamp is not None:
+        ceiling = clamp.ceiling(-log_likelihood.detach().sum(dim=1), cue.any(dim=1))
+        log_likelihood = torch.maximum(log_likelihood, -ceiling[:, None])
     background = log_likelihood[:, 0].sum(dim=(1, 2)) / cue[:, 0].sum(dim=(1, 2)).clamp_min(1e-4)
     foreground = log_likelihood[:, 1:].sum(dim=(1, 2, 3)) / cue[:, 1:].sum(dim=(1, 2, 3)).clamp_min(1e-4)
     return -background.mean() - foreground.mean()
@@ -46,11 +50,15 @@ def boundary_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return (target * ratio.log()).sum(dim=1).mean()
 
 
-def score_map_loss(scores: Tensor, seed: Tensor, temperature: float, count_unsure: bool = False) -> Tensor:
+def score_map_loss(
+    scores: Tensor, seed: Tensor, temperature: float, count_unsure: bool = False, pixel_loss: PixelLoss = PLAIN
+) -> Tensor:
     """Cross entropy of the score map (B, K, h, w) of cosines on the seed (B, H, W) int64, unsure pixels left out.
 
-    ``count_unsure``: unsure pixels add nothing to the sum, and yet count in the mean, which is over the whole batch.
+    ``count_unsure``: unsure pixels add nothing to the sum, and yet count in the mean, which is over the whole batch; the plain
+    cross entropy then, whatever ``pixel_loss``.
     """
     logits = functional.interpolate(scores / temperature, size=seed.shape[1:], mode="bilinear", align_corners=False)
-    counted = seed.numel() if count_unsure else mean_count(seed != IGNORE)
-    return functional.cross_entropy(logits, seed, ignore_index=IGNORE, reduction="sum") / counted
+    if count_unsure:
+        return functional.cross_entropy(logits, seed, ignore_index=IGNORE, reduction="sum") / seed.numel()
+    return pixel_loss(logits, seed)

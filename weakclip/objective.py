@@ -14,20 +14,25 @@ from torch.nn import functional
 from weakclip.crf import CrfKernel, CrfTask
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.weakclip import WeakClip
+from weakclip.par import ParKernel, refine_by_pixels
+from weakclip.pixel_loss import LossClamp, PixelLoss
+from weakclip.predicted_affinity import affinity_labels, affinity_loss, cosine_affinity
 from weakclip.supervision import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """``boundary_kernel``: of the dense CRF at the size of the batch's photos.
+    """``boundary_kernel``: of the dense CRF at the size of the batch's photos, or of PAR, which needs no CPU.
 
     ``boundary_floor``: what its probabilities are lifted to. ``tag_limited``: whether background and the image's tags are all
     its labels. ``count_unsure``: see `score_map_loss`. ``size``: height and width of the probabilities in the other losses;
     those of the seeds where it is None. ``align_odd_sizes``: whether logits are resized to two odd sides with corners aligned.
+    ``clamp``, ``balanced_score_map``: of the cross entropies, see `PixelLoss`. ``affinity_weight``: of the affinity loss on
+    the features of the decode head, for pairs of tokens at most ``affinity_radius`` rows and columns apart; 0 leaves it out.
     """
 
     boundary_weight: float
-    boundary_kernel: CrfKernel
+    boundary_kernel: CrfKernel | ParKernel
     score_map_weight: float
     score_map_temperature: float
     boundary_floor: float = 1e-5
@@ -35,6 +40,10 @@ class Objective:
     count_unsure: bool = False
     size: tuple[int, int] | None = None
     align_odd_sizes: bool = False
+    clamp: LossClamp | None = None
+    balanced_score_map: bool = False
+    affinity_weight: float = 0.0
+    affinity_radius: int = 0
 
 
 RunCrf = Callable[[Sequence[CrfTask]], list[NDArray[np.float32]]]
@@ -44,17 +53,33 @@ RunCrf = Callable[[Sequence[CrfTask]], list[NDArray[np.float32]]]
 def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf: RunCrf) -> dict[str, Tensor]:
     """The weighted losses by name."""
     tokens = batch.tokens if batch.images is None else model.encode(batch.images)
-    logits, scores = model(tokens, batch.height, batch.width)
+    if objective.affinity_weight > 0:
+        logits, scores, features = model.decode(tokens, batch.height, batch.width)
+    else:
+        logits, scores = model(tokens, batch.height, batch.width)
     probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
     seeds = shrink_seeds(batch.seeds, probabilities.shape[2:])
-    losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]))}
+    losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]), objective.clamp)}
     if objective.boundary_weight > 0:
-        target = crf_targets(probabilities.detach(), batch, objective, run_crf)
+        target = boundary_targets(probabilities.detach(), batch, objective, run_crf)
         losses["boundary_loss"] = objective.boundary_weight * boundary_loss(probabilities, target)
     losses["score_map_loss"] = objective.score_map_weight * score_map_loss(
-        scores, batch.seeds, objective.score_map_temperature, objective.count_unsure
+        scores,
+        batch.seeds,
+        objective.score_map_temperature,
+        objective.count_unsure,
+        PixelLoss(objective.clamp, objective.balanced_score_map),
     )
+    if objective.affinity_weight > 0:
+        affinity = cosine_affinity(at_tokens(features, batch.height, batch.width))
+        pairs = affinity_labels(shrink_seeds(batch.seeds, (batch.height, batch.width)), objective.affinity_radius)
+        losses["affinity_loss"] = objective.affinity_weight * affinity_loss(affinity, pairs)
     return losses
+
+
+def at_tokens(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, C, s h, s w) averaged over each token of a grid (h, w): (B, C, h, w)."""
+    return functional.adaptive_avg_pool2d(maps, (height, width))
 
 
 def probabilities_at(logits: Tensor, size: Sequence[int], align_odd_sizes: bool) -> Tensor:
@@ -71,13 +96,33 @@ def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(seeds[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_crf: RunCrf) -> Tensor:
+def boundary_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_crf: RunCrf) -> Tensor:
+    """What the dense CRF, or PAR, makes of each image's probabilities (B, K, S, S)."""
+    if isinstance(objective.boundary_kernel, ParKernel):
+        return par_targets(probabilities, batch, objective, objective.boundary_kernel)
+    return crf_targets(probabilities, batch, objective, objective.boundary_kernel, run_crf)
+
+
+def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: ParKernel) -> Tensor:
+    """What PAR makes of the probabilities (B, K, S, S), all images together, where they are; zero for classes that are none
+    of an image's labels."""
+    if objective.tag_limited:
+        present = torch.zeros(probabilities.shape[:2])
+        for row, tags in zip(present, batch.tags, strict=True):
+            row[[0, *tags]] = 1
+        probabilities = probabilities * present.to(probabilities.device)[:, :, None, None]
+    photos = torch.from_numpy(batch.photos).to(probabilities.device).permute(0, 3, 1, 2).float()
+    refined = refine_by_pixels(photos, probabilities / probabilities.sum(dim=1, keepdim=True), kernel)
+    return refined / refined.sum(dim=1, keepdim=True)
+
+
+def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: CrfKernel, run_crf: RunCrf) -> Tensor:
     """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels."""
     everything = list(range(probabilities.shape[1]))
     present = [[0, *tags] if objective.tag_limited else everything for tags in batch.tags]
     values = probabilities.cpu().numpy()
     tasks = [
-        (photo, renormalise(value[classes]), objective.boundary_kernel, objective.boundary_floor)
+        (photo, renormalise(value[classes]), kernel, objective.boundary_floor)
         for photo, value, classes in zip(batch.photos, values, present, strict=True)
     ]
     target = torch.zeros_like(probabilities)

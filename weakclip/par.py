@@ -1,9 +1,9 @@
 """Pixel-adaptive refinement (PAR): every pixel becomes a mean of its neighbours, weighted by how alike they look.
 
-After AFA (Ru et al., CVPR 2022), which took the idea from pixel-adaptive convolution; most single-stage methods since then sharpen
-their labels with it while they train. It is not the dense CRF and gives other masks: neighbours are at a few fixed distances, and
-there is no energy that a solution minimises. All of it is slices of padded maps, on a GPU a matter of milliseconds. On a CPU
-it is slower than the dense CRF, and that is what it is for: a GPU that need not wait for one.
+After AFA (Ru et al., CVPR 2022), which took the idea from pixel-adaptive convolution; most single-stage methods since then
+sharpen their labels with it while they train. It is not the dense CRF and gives other masks: it looks at a few neighbours at
+fixed distances, and minimises no energy. All of it is slices of padded maps, which suits a GPU, where the dense CRF would make
+training wait for CPU cores.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ Blocks = Annotated[tuple[WholeNumber, ...], Field(strict=False, min_length=1), A
 Scales = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 Zoom = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ascending)]
 Template = Annotated[str, AfterValidator(_has_one_place)]
+Dilations = Annotated[tuple[Count, ...], Field(strict=False, min_length=1), AfterValidator(_ascending)]
 Box = Annotated[tuple[Count, Count], Field(strict=False), AfterValidator(_not_ascending)]
 
 
@@ -197,6 +198,23 @@ class WeakClipParams(Section):
     """Steps between two measurements of that agreement."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
+    loss_clamp_patch: WholeNumber
+    """Side of the patches whose mean limits the loss of a pixel, in seeding and score map loss, pixels of the loss maps; 0 is
+    no limit. WeakTr: a quarter of the crop's side."""
+    loss_clamp_start: NotNegative
+    """Mean loss below which that limit is in force. WeakTr: 1.2."""
+    balanced_score_map: bool
+    """Whether background and foreground weigh alike in the cross entropy on the score map, as in WeCLIP and ExCEL."""
+    affinity_weight: NotNegative
+    """Weight of the affinity loss on the features of the decode head; 0 leaves it out. WeCLIP, ExCEL: 0.1."""
+    affinity_radius: Count
+    """Rows and columns of tokens that a pair of the affinity loss may be apart. WeCLIP, ExCEL: 8."""
+    boundary_algorithm: Literal["dense_crf", "par"]
+    """What makes the targets of the boundary loss: the dense CRF, on CPU cores, or PAR, on the GPU. Paper: dense_crf."""
+    boundary_par_dilations: Dilations
+    """Distances of the neighbours that PAR looks at, pixels of the loss maps. AFA, at full size: 1, 2, 4, 8, 12, 24."""
+    boundary_par_iterations: Count
+    """Iterations of that PAR. AFA: 10."""
 
 
 class MasksParams(Section):
@@ -231,6 +249,12 @@ class CrfParams(Section):
     """Whether only background and the classes of the image's tags are labels of the CRF; faster, and no stray classes."""
     gate: Share
     """Confidence below which a pixel of a gated mask is 255, 0..1."""
+    algorithm: Literal["dense_crf", "par"]
+    """What refines the masks: the dense CRF of all fields above, or PAR, which gives other masks and is made for GPUs."""
+    par_dilations: Dilations
+    """Distances of the neighbours that PAR looks at, pixels. AFA: 1, 2, 4, 8, 12, 24."""
+    par_iterations: Count
+    """Iterations of PAR. WeCLIP, ExCEL: 20."""
 
 
 class DeepLabParams(Section):
@@ -265,6 +289,12 @@ class DeepLabParams(Section):
     """Steps between two validations."""
     checkpoint_every: Count
     """Steps between two checkpoints to resume from."""
+    loss_clamp_patch: WholeNumber
+    """Side of the patches whose mean limits the loss of a pixel, pixels of a crop; 0 is no limit. WeakTr: 120 of 480."""
+    loss_clamp_start: NotNegative
+    """Mean loss below which that limit is in force. WeakTr: 1.2."""
+    balanced_loss: bool
+    """Whether background and foreground weigh alike in the cross entropy, as in WeCLIP and ExCEL."""
 
 
 class EvaluateCrfParams(Section):

@@ -1,13 +1,14 @@
 """Cross entropy on labels of which some are wrong: clamped where it is far above its surroundings, balanced between the sides.
 
-Two techniques, each of which can be left out. The clamp is WeakTr's (Zhu et al. 2023, "gradient clipping decoder"): a pixel whose
-loss is above the mean of its patch has probably a wrong label, and teaches nothing while it is. The balance is that of WeCLIP
-(CVPR 2024) and ExCEL (CVPR 2025): background, which is most of a photo, counts as much as all of the foreground.
+Two techniques, each of which can be left out. The clamp is WeakTr's (Zhu et al. 2023, "gradient clipping decoder"): a pixel
+whose loss is above the mean of its patch has probably a wrong label, and teaches nothing while it is. The balance is that of
+WeCLIP (CVPR 2024) and ExCEL (CVPR 2025): background, which is most of a photo, counts as much as all of the foreground.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -50,6 +51,10 @@ class PixelLoss:
         if self.clamp is not None:
             loss = torch.minimum(loss, self.clamp.ceiling(loss.detach(), known))
         return balanced_mean(loss, labels) if self.balanced else loss.sum() / mean_count(known)
+
+
+PLAIN: Final = PixelLoss()
+"""The cross entropy as it is."""
 
 
 def loss_ceiling(loss: Tensor, known: Tensor, patch: int) -> Tensor:

@@ -20,7 +20,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.crf import CrfKernel
 from weakclip.datasets.folder import walk
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab.postprocessing import sharpen
@@ -32,6 +31,7 @@ from weakclip.masks import winners
 from weakclip.network.trained import NAME, load_weakclip
 from weakclip.process_pool import in_processes
 from weakclip.pseudo_masks import predictor
+from weakclip.sharpening import Kernel
 from weakclip.side_by_side import map_ahead, side_by_side
 
 TOGETHER: Final = 16  # photos in memory; WeakCLIP takes windows of several at a time
@@ -48,7 +48,7 @@ class Settings:
     ``scales``: factors of the photo's size (DeepLab) or of ``base_size`` (WeakCLIP), averaged; ``flip``: each mirrored as well.
     ``base_size``: long and short side that WeakCLIP fits photos into, by default four times its window and its window.
     ``stride``: of its windows, by default 2/3 of them. ``share_absent``: see `among_tags`. ``precision``: float32 or bfloat16.
-    ``kernel``: of a dense CRF at the end; None leaves it out.
+    ``kernel``: of what sharpens at the end, a dense CRF or PAR; None leaves it out.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -57,7 +57,7 @@ class Settings:
     stride: int | None = None
     share_absent: bool = False
     precision: str = "float32"
-    kernel: CrfKernel | None = None
+    kernel: Kernel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def predict(
 
 
 def segment(
-    segmenter: Segmenter, files: Sequence[Path], tags: Sequence[str], kernel: CrfKernel | None, on_error: OnError | None
+    segmenter: Segmenter, files: Sequence[Path], tags: Sequence[str], kernel: Kernel | None, on_error: OnError | None
 ) -> Iterator[Prediction]:
     """`predict` with a network that is loaded already; memory does not grow with the number of files."""
     among = [0, *sorted({tag_index(tag, segmenter.names) for tag in tags})] if tags else None
@@ -114,7 +114,7 @@ def _segment(
     segmenter: Segmenter,
     files: Sequence[Path],
     among: Sequence[int] | None,
-    kernel: CrfKernel | None,
+    kernel: Kernel | None,
     on_error: OnError | None,
 ) -> Iterator[Prediction]:
     for start in range(0, len(files), TOGETHER):
@@ -140,7 +140,7 @@ def read_photos(files: Iterable[Path], on_error: OnError | None) -> Iterator[tup
 
 
 def _won(
-    photo: Photo, classes: NDArray[np.uint8], probabilities: NDArray[np.float32], kernel: CrfKernel | None
+    photo: Photo, classes: NDArray[np.uint8], probabilities: NDArray[np.float32], kernel: Kernel | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     best, confidence = winners(probabilities if kernel is None else sharpen(photo, probabilities, kernel))
     return classes[best], confidence

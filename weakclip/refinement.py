@@ -1,4 +1,4 @@
-"""From class scores to refined masks: a dense CRF per image, and one run of it over a data set."""
+"""From class scores to refined masks: a dense CRF (or PAR) per image, and one run of it over a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.crf import CrfKernel, dense_crf
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.features.index import INDEX
@@ -26,6 +25,7 @@ from weakclip.process_pool import end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
+from weakclip.sharpening import Kernel, sharpened
 
 KINDS = ("refined", "gated")
 IMAGES_AT_ONCE = 4  # per task of a worker process; a killed run loses at most the tasks in hand
@@ -45,7 +45,7 @@ class RefinementStatistics:
 class Refinement:
     """How every image is refined: see `refine`."""
 
-    kernel: CrfKernel
+    kernel: Kernel
     tag_limited: bool
     gate: float
 
@@ -55,7 +55,7 @@ def refine(
     classes: NDArray[np.integer],
     probabilities: NDArray[np.floating],
     *,
-    kernel: CrfKernel,
+    kernel: Kernel,
     tags: Sequence[int],
     tag_limited: bool,
     gate: float,
@@ -65,7 +65,7 @@ def refine(
     ``photo``: (H, W, 3) uint8. ``classes``: (n,) class indices of ``probabilities``: (n, H, W), 0..1. With ``tag_limited``
     only background and the classes of ``tags`` take part. Returns the refined mask, (H, W) uint8; the gated mask, which is
     255 where the winner's probability is below ``gate``; and the statistics, whose ``changed`` compares the winners after
-    the CRF with those before it. Where no class is left, all is background of probability 0.
+    sharpening with those before it. Where no class is left, all is background of probability 0.
     """
     if probabilities.shape != (len(classes), *photo.shape[:2]):
         raise ValueError(f"expected probabilities of {(len(classes), *photo.shape[:2])}, got {probabilities.shape}")
@@ -74,11 +74,11 @@ def refine(
         classes, probabilities = classes[wanted], probabilities[wanted]
     if len(classes) == 0:
         classes, scores = np.zeros(1, np.intp), np.zeros((1, *photo.shape[:2]), np.float32)
-        sharpened = scores
+        result = scores
     else:
         scores = probabilities.astype(np.float32)
-        sharpened = dense_crf(photo, scores, kernel)
-    best, confidence = winners(sharpened)
+        result = sharpened(photo, scores, kernel)
+    best, confidence = winners(result)
     mask = classes.astype(np.uint8)[best]
     sure = confidence >= gate
     statistics = RefinementStatistics(

@@ -16,9 +16,10 @@ from weakclip.deeplab.deeplabv3plus import parameter_groups, set_training
 from weakclip.deeplab.examples import Batch, Example
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.deeplab.recipe import Retraining
-from weakclip.deeplab.retraining import loss_of_batch, masked_cross_entropy, retrain, validation_subset
+from weakclip.deeplab.retraining import loss_of_batch, retrain, validation_subset
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, write_mask
+from weakclip.pixel_loss import PLAIN
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng
 
@@ -160,12 +161,12 @@ def test_validation_is_logged_by_step_and_absent_without_masks(shapes: tuple[Exa
 def test_cross_entropy_leaves_ignored_pixels_out() -> None:
     logits = torch.tensor([[[[2.0, 0.0]], [[0.0, 0.0]]]], requires_grad=True)  # (1, 2, 1, 2)
     masks = torch.tensor([[[0, IGNORE]]])
-    assert masked_cross_entropy(logits, masks).item() == pytest.approx(math.log(1 + math.exp(-2)))
+    assert PLAIN(logits, masks).item() == pytest.approx(math.log(1 + math.exp(-2)))
 
 
 def test_only_ignored_pixels_give_zero_and_no_nan() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = masked_cross_entropy(logits, torch.full((2, 4, 4), IGNORE))
+    loss = PLAIN(logits, torch.full((2, 4, 4), IGNORE))
     loss.backward()
     assert loss.item() == 0 and logits.grad is not None and torch.all(logits.grad == 0)
 

@@ -135,7 +135,16 @@ def test_neck_and_head_bring_odd_sizes_together() -> None:
     sizes = [(12, 20), (6, 10), (3, 5), (2, 3)]
     levels = Neck(6, 8)([torch.randn(1, 6, *size) for size in sizes])
     assert [tuple(level.shape) for level in levels] == [(1, 8, *size) for size in sizes]
-    assert DecodeHead(8, 4)(levels).shape == (1, 4, 12, 20)
+    logits, features = DecodeHead(8, 4)(levels)
+    assert logits.shape == (1, 4, 12, 20) and features.shape == (1, 8, 12, 20)
+    assert features.min() >= 0
+
+
+def test_logits_are_made_of_the_features_that_decode_gives(clip: Clip) -> None:
+    model = build(clip).eval()
+    logits, scores, features = model.decode(tokens(4, 4), 4, 4)
+    assert torch.equal(logits, model.head.classify(features))
+    assert all(torch.equal(one, other) for one, other in zip((logits, scores), model(tokens(4, 4), 4, 4), strict=True))
 
 
 def test_bfloat16_gives_nearly_the_same_results_and_gradients_in_float32(clip: Clip) -> None:

@@ -54,7 +54,7 @@ def intermediates(seen: dict[str, Any], height: int, width: int) -> dict[str, Te
         "visual_diff": seen["decoder"][1][1],
         "text_embeddings": texts,
         "score_map": seen["model"][1][1],
-        "head_logits": seen["head"][1],
+        "head_logits": seen["head"][1][0],
     }
     found |= levels("backbone_out", seen["pyramid"][1])
     return found | levels("concat", seen["neck"][0][0]) | levels("neck", seen["neck"][1])

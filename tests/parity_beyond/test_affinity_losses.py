@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tests.parity_beyond.cases import Case, Stored, cases, marked, opened, seed, weights
-from weakclip.affinity import affinity_labels, affinity_loss, cosine_affinity, product_affinity
 from weakclip.masks import IGNORE
 from weakclip.pixel_loss import PixelLoss
+from weakclip.predicted_affinity import affinity_labels, affinity_loss, cosine_affinity, product_affinity
 
 TOLERANCE = 2e-5
 CELL = 16

@@ -36,9 +36,7 @@ def test_masks_and_gated_masks_as_published(case: Case) -> None:
 
             plain = with_background(cams.astype(np.float32))
             stored.check(f"plain_q_{name}", dense_crf(photo, plain, KERNEL), atol=1e-4)
-            mask, gated, _ = refine(
-                photo, classes, plain, kernel=KERNEL, tags=(keys + 1).tolist(), tag_limited=True, gate=GATE
-            )
+            mask, gated, _ = refine(photo, classes, plain, kernel=KERNEL, tags=(keys + 1).tolist(), tag_limited=True, gate=GATE)
             assert stored.agreement(f"plain_label_{name}", mask) >= 0.999
             assert stored.agreement(f"plain_gated_{name}", gated) >= 0.999
 

@@ -10,6 +10,7 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from stages import refine_masks
+from tests.conftest import change_params
 from weakclip.datasets.index import ClassList, Dataset, Record, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import read_mask, write_mask
@@ -77,7 +78,7 @@ def test_masks_and_figures_are_written(project: Path, capsys: pytest.CaptureFixt
     assert np.array_equal(gated[gated != 255], refined[gated != 255])
     metrics = read_metrics()
     figures = metrics["refined"]
-    assert list(figures) == ["miou", "split", "n", "scales", "flip", "crf", "changed", "confidence", "tag_recall"]
+    assert list(figures) == ["miou", "split", "n", "scales", "flip", "crf", "algorithm", "changed", "confidence", "tag_recall"]
     assert figures["miou"] > 95
     assert (figures["n"], figures["split"], figures["crf"], figures["tag_recall"]) == (2, "train", True, 100.0)
     assert 0 < figures["changed"] < 100
@@ -86,10 +87,18 @@ def test_masks_and_figures_are_written(project: Path, capsys: pytest.CaptureFixt
     assert not list(Path(".resume/refine_masks").iterdir())
 
 
+def test_par_is_named_in_the_figures_and_on_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change_params(Path("params.yaml"), {"crf.algorithm": "par"})
+    refine_masks.main()
+    figures = read_metrics()["refined"]
+    assert (figures["crf"], figures["algorithm"]) == (False, "par")
+    assert "PAR changed" in capsys.readouterr().out
+
+
 def test_without_true_masks_there_is_no_miou(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_project(with_masks=False)
     refine_masks.main()
-    assert list(read_metrics()["refined"]) == ["scales", "flip", "crf", "changed", "confidence", "tag_recall"]
+    assert list(read_metrics()["refined"]) == ["scales", "flip", "crf", "algorithm", "changed", "confidence", "tag_recall"]
     output = capsys.readouterr().out
     assert "mIoU" not in output
     assert "tag recall 100.0 %" in output

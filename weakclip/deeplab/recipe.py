@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from weakclip.pixel_loss import LossClamp, PixelLoss
+
 Pixels = NDArray[np.uint8 | np.float32]
 """Pixel values 0..255, (H, W, 3) RGB."""
 Mask = NDArray[np.uint8]
@@ -34,6 +36,14 @@ class Retraining:
     colour: float
     validate_every: int
     checkpoint_every: int
+    loss_clamp_patch: int = 0
+    loss_clamp_start: float = 0.0
+    balanced_loss: bool = False
+
+    def pixel_loss(self, stride: int) -> PixelLoss:
+        """The loss, on one row and one column of pixels in ``stride``."""
+        clamp = LossClamp(max(1, self.loss_clamp_patch // stride), self.loss_clamp_start) if self.loss_clamp_patch else None
+        return PixelLoss(clamp, self.balanced_loss)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab.encoders import weights_source
@@ -23,13 +22,12 @@ from weakclip.deeplab.prediction import WEIGHTS, predict_batch
 from weakclip.deeplab.recipe import Retraining
 from weakclip.device import device
 from weakclip.evaluation import Confusion, confusion_matrix, mean_iou, percent
-from weakclip.masks import IGNORE
+from weakclip.pixel_loss import PLAIN, PixelLoss
 from weakclip.ranks import leave_to_main, world
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
 from weakclip.training import train
 from weakclip.weights import save_weights
-from weakclip.whole_batch import mean_count
 
 VALIDATION_IMAGES: Final = 200
 VALIDATION_BATCH: Final = 16
@@ -62,6 +60,7 @@ def retrain(
         output_stride=settings.output_stride,
     ).to(device())
     recipe = model.recipe(settings, len(examples))
+    pixel_loss = settings.pixel_loss(recipe.loss_stride)
     shown = validation_subset(validation)
     figures: dict[str, float] = {}
 
@@ -83,7 +82,7 @@ def retrain(
         def losses(step: int) -> dict[str, Tensor]:
             seed_torch(seed, "deeplab dropout", step)
             recipe.set_training(step)
-            loss = loss_of_batch(model, batches.batch(step), recipe.loss_stride, rng(seed, "deeplab loss", step))
+            loss = loss_of_batch(model, batches.batch(step), recipe.loss_stride, rng(seed, "deeplab loss", step), pixel_loss)
             return {"cross_entropy": loss}
 
         train(
@@ -120,8 +119,10 @@ def card(settings: Retraining, model: DeepLab, classes: ClassList, seed: int, ph
     }
 
 
-def loss_of_batch(model: DeepLab, batch: Batch, stride: int, draw: np.random.Generator) -> Tensor:
-    """Cross entropy on the logits enlarged to the masks, on one row and one column in ``stride``.
+def loss_of_batch(
+    model: DeepLab, batch: Batch, stride: int, draw: np.random.Generator, pixel_loss: PixelLoss = PLAIN
+) -> Tensor:
+    """Cross entropy, or another ``pixel_loss``, on the logits enlarged to the masks, on one row and one column in ``stride``.
 
     Which ones is random, so the mean stays the same at a fraction of the cost.
     """
@@ -130,16 +131,7 @@ def loss_of_batch(model: DeepLab, batch: Batch, stride: int, draw: np.random.Gen
     top, left = draw.integers(stride, size=2)
     masks = torch.from_numpy(np.ascontiguousarray(batch.masks[:, top::stride, left::stride])).to(where)
     logits = model.enlarge(model(photos), *masks.shape[1:])
-    return masked_cross_entropy(logits.contiguous(), masks.long())
-
-
-def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
-    """Mean over the pixels of the whole batch that are not 255; 0, with a gradient of 0, when all are.
-
-    ``logits``: (B, K, H, W). ``masks``: (B, H, W) int64.
-    """
-    total = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum")
-    return total / mean_count(masks != IGNORE)
+    return pixel_loss(logits.contiguous(), masks.long())
 
 
 def validation_subset(examples: Sequence[Example]) -> tuple[Example, ...]:

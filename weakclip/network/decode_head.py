@@ -45,7 +45,8 @@ def resized(x: Tensor, size: Size) -> Tensor:
 
 
 class DecodeHead(nn.Module):
-    """`forward`: neck levels [(B, D, h_i, w_i)], finest first -> logits (B, K, h_0, w_0)."""
+    """`forward`: neck levels [(B, D, h_i, w_i)], finest first -> logits (B, K, h_0, w_0) and the features
+    (B, D, h_0, w_0) that they are made of, rectified and summed, so not negative."""
 
     def __init__(
         self,
@@ -61,11 +62,10 @@ class DecodeHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        raised = (
+        features: Tensor = sum(  # type: ignore[assignment]
             resized(convolve(level, self.climb(sizes, index)), sizes[0])
             for index, (convolve, level) in enumerate(zip(self.levels, levels, strict=True))
         )
-        logits: Tensor = self.classify(self.dropout(sum(raised)))
-        return logits
+        return self.classify(self.dropout(features)), features

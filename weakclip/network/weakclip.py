@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,15 @@ class WeakClipSizes:
 
     def card(self) -> dict[str, object]:
         return asdict(self)
+
+
+class Decoded(NamedTuple):
+    """``logits``: (B, K, 4 h, 4 w). ``scores``: the score map (B, K, h, w), cosines. ``features``: what the logits are made of,
+    (B, D, 4 h, 4 w), not negative. All float32."""
+
+    logits: Tensor
+    scores: Tensor
+    features: Tensor
 
 
 class WeakClip(nn.Module):
@@ -82,6 +92,11 @@ class WeakClip(nn.Module):
 
     def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``texts``: embeddings (T, E) computed before, for inference, where they are the same for every image."""
+        logits, scores, _ = self.decode(tokens, height, width, texts)
+        return logits, scores
+
+    def decode(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> Decoded:
+        """What `forward` gives, and the features of the decode head."""
         with arithmetic(self.precision):
             if texts is None:
                 texts = self.text_encoder()
@@ -91,8 +106,8 @@ class WeakClip(nn.Module):
                 texts, visual = self.co_attention(texts, visual)
             scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
             maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
-            logits: Tensor = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
-        return logits.float(), scores.float()
+            logits, features = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
+        return Decoded(logits.float(), scores.float(), features.float())
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Buffers, and parameters that are not frozen, each once: what is worth storing."""

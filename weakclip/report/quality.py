@@ -37,7 +37,9 @@ def conditions(block: Mapping[str, object]) -> str:
         parts.append(f"scale{'s' if len(scales) > 1 else ''} {' '.join(f'{scale:g}' for scale in scales)}")
     if "flip" in block:
         parts.append("mirrored too" if block["flip"] else "not mirrored")
-    if "crf" in block:
+    if block.get("algorithm") == "par":
+        parts.append("with PAR")
+    elif "crf" in block:
         parts.append("with CRF" if block["crf"] else "no CRF")
     return ", ".join(parts)
 

@@ -1,8 +1,8 @@
 """Affinity of tokens, predicted from the decoder's features, and the frozen attention that agrees with it.
 
-After the refinement module of WeCLIP (Zhang et al., CVPR 2024) and its further development in ExCEL (CVPR 2025): a decoder learns
-from the seeds which tokens are of one class; of CLIP's attention, layer by layer, what contradicts that is left out, and the
-rest is weighted with it. Class-aware refinement with an attention is in `weakclip.cam.affinity`.
+After the refinement module of WeCLIP (Zhang et al., CVPR 2024) and its further development in ExCEL (CVPR 2025): a decoder
+learns from the seeds which tokens are of one class; of CLIP's attention, layer by layer, what contradicts that is left out, and
+the rest is weighted with it. Class-aware refinement with an attention is in `weakclip.cam.affinity`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from weakclip.masks import IGNORE
+from weakclip.ranks import world
 
 SHARPNESS: Final = 3.0
 """Factor on the centred cosines of `cosine_affinity` (ExCEL)."""
@@ -60,9 +61,14 @@ def affinity_loss(affinity: Tensor, labels: Tensor) -> Tensor:
     """Half of what is missing to 1 over pairs of one class, and half of what is above 0 over the others, each a mean over the
     batch with 1 added to the count. ``affinity``, ``labels``: (B, N, N), from `affinity_labels`."""
     same, other = (labels == 1).to(affinity.dtype), (labels == 0).to(affinity.dtype)
-    missing = ((1 - affinity) * same).sum() / (same.sum() + 1)
-    superfluous = (affinity * other).sum() / (other.sum() + 1)
+    missing = ((1 - affinity) * same).sum() / _mean_and_one(same.sum())
+    superfluous = (affinity * other).sum() / _mean_and_one(other.sum())
     return (missing + superfluous) / 2
+
+
+def _mean_and_one(count: Tensor) -> Tensor:
+    """A rank's share of the count over the whole batch, with 1 added to that."""
+    return world().average(count) + 1 / world().count
 
 
 def guided_attention(attention: Tensor, affinity: Tensor) -> Tensor:
