@@ -32,17 +32,14 @@ def affinity_refinement(blocks: int, share: float) -> AffinityRefinement | None:
 
 
 def refine_logits(logits: Tensor, features: Tensor, attention: Tensor, size: tuple[int, int], share: float) -> Tensor:
-    """Logits (B, K, s h, s w) that say at each token of the grid (h, w) = ``size`` what their refined probabilities say.
+    """Logits (B, K, s h, s w) as the probabilities at the tokens of a grid (h, w) = ``size`` are after refinement.
 
-    ``features``: of the decode head, (B, D, s h, s w). ``attention``: among the patches, of each block (L, B, h w, h w). The
-    ratio of refined and former probabilities, both bilinear between tokens, is applied to every pixel, so details stay.
+    ``features``: of the decode head, (B, D, s h, s w). ``attention``: among the patches, of each block (L, B, h w, h w). A
+    pixel's odds change by the ratio of the refined and the former probabilities of its token, so details within it stay.
     """
     coarse = at_tokens(logits.softmax(dim=1), *size)
     affinities = affinity(guided_attention(attention, cosine_affinity(at_tokens(features, *size))))
     spread = (coarse.flatten(2) @ affinities.transpose(1, 2)).view_as(coarse)
     refined = torch.lerp(coarse, spread / spread.sum(dim=1, keepdim=True), share)
-    before, after = (
-        functional.interpolate(maps, size=logits.shape[2:], mode="bilinear", align_corners=False).clamp_min(1e-4)
-        for maps in (coarse, refined)
-    )
-    return logits + after.log() - before.log()
+    gain = refined.clamp_min(1e-4).log() - coarse.clamp_min(1e-4).log()
+    return logits + functional.interpolate(gain, size=logits.shape[2:], mode="nearest")
