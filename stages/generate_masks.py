@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages._cli import run
+from weakclip.affinity_refinement import affinity_refinement
 from weakclip.datasets.index import read_dataset
 from weakclip.evaluation import mask_quality, tag_recall
 from weakclip.inference import Fusion
@@ -54,7 +55,7 @@ def main(
         "generate_masks",
         fingerprint(stage="generate_masks", params=settings | {"precision": precision}, inputs=[dataset, weakclip], code=code),
     )
-    predict = predictor(trained.model, trained.encoder)
+    predict = predictor(trained.model, trained.encoder, affinity_refinement(p.affinity_blocks, p.affinity_share))
     attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}
     write_scores(
         index.training,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from stages._kernels import mask_kernel
 from stages.exchange import new_folder
+from weakclip.affinity_refinement import affinity_refinement
 from weakclip.crf import CrfKernel
 from weakclip.datasets.image_ids import image_ids
 from weakclip.datasets.index import ClassList, Dataset, Record, Skipped, write_dataset
@@ -101,4 +102,5 @@ def settings_of(p: Params, model: Path) -> Settings:
         share_absent=p.masks.share_absent,
         precision=p.clip.precision,
         kernel=mask_kernel(p.crf),
+        affinity=affinity_refinement(p.masks.affinity_blocks, p.masks.affinity_share),
     )

@@ -108,13 +108,9 @@ def main(
         classes=classes,
     )
     figures = validation(model)
-    write_metrics(
-        metrics,
-        {
-            "held_out": {name.removeprefix("held_out_"): value for name, value in figures.items()} | {"n": int(np.sum(marked))},
-            "boundary_algorithm": p.weakclip.boundary_algorithm if aim.boundary_weight > 0 else None,
-        },
-    )
+    held = {name.removeprefix("held_out_"): value for name, value in figures.items()} | {"n": int(np.sum(marked))}
+    sharpener = {"boundary_algorithm": p.weakclip.boundary_algorithm} if aim.boundary_weight > 0 else {}
+    write_metrics(metrics, {"held_out": held, **sharpener})
     slot.publish("weakclip", out)
     slot.publish("plots", plots)
     slot.close()

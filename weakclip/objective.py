@@ -17,7 +17,7 @@ from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_
 from weakclip.network.weakclip import WeakClip
 from weakclip.par import ParKernel, refine_by_pixels
 from weakclip.pixel_loss import LossClamp, PixelLoss
-from weakclip.predicted_affinity import affinity_labels, affinity_loss, cosine_affinity
+from weakclip.predicted_affinity import affinity_labels, affinity_loss, at_tokens, cosine_affinity
 from weakclip.supervision import Batch
 
 
@@ -76,11 +76,6 @@ def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf
         pairs = affinity_labels(shrink_seeds(batch.seeds, (batch.height, batch.width)), objective.affinity_radius)
         losses["affinity_loss"] = objective.affinity_weight * affinity_loss(affinity, pairs)
     return losses
-
-
-def at_tokens(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, C, s h, s w) averaged over each token of a grid (h, w): (B, C, h, w)."""
-    return functional.adaptive_avg_pool2d(maps, (height, width))
 
 
 def probabilities_at(logits: Tensor, size: Sequence[int], align_odd_sizes: bool) -> Tensor:

@@ -230,6 +230,11 @@ class MasksParams(Section):
     """Whether the present classes share what the filter takes from absent ones; otherwise background has its part of it."""
     base_size: Box
     """Long and short side that a photo is fitted into at scale 1.0, pixels. Paper: 2048, 512."""
+    affinity_blocks: WholeNumber
+    """Last blocks of the encoder whose attention may refine the prediction of a window, guided by the affinity of the decode
+    head's features; 0 leaves that out. WeCLIP, for CAMs: 6 (VOC), 10 (COCO)."""
+    affinity_share: Share
+    """Share of the refined probabilities in the result, 0..1."""
 
 
 class CrfParams(Section):

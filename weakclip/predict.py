@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from weakclip.affinity_refinement import AffinityRefinement
 from weakclip.datasets.folder import walk
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab.postprocessing import sharpen
@@ -49,6 +50,7 @@ class Settings:
     ``base_size``: long and short side that WeakCLIP fits photos into, by default four times its window and its window.
     ``stride``: of its windows, by default 2/3 of them. ``share_absent``: see `among_tags`. ``precision``: float32 or bfloat16.
     ``kernel``: of what sharpens at the end, a dense CRF or PAR; None leaves it out.
+    ``affinity``: of WeakCLIP's prediction, window by window; None leaves it out.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -58,6 +60,7 @@ class Settings:
     share_absent: bool = False
     precision: str = "float32"
     kernel: Kernel | None = None
+    affinity: AffinityRefinement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +225,7 @@ def weakclip_segmenter(folder: Path, settings: Settings) -> Segmenter:
         multiple=trained.multiple,
         resize=trained.resize,
     )
-    see = predictor(trained.model, trained.encoder)
+    see = predictor(trained.model, trained.encoder, settings.affinity)
 
     def scores(photos: Sequence[Photo], among: Sequence[int] | None) -> Iterator[Scores]:
         wanted = None if among is None else [among] * len(photos)

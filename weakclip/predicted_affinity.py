@@ -20,6 +20,11 @@ SHARPNESS: Final = 3.0
 """Factor on the centred cosines of `cosine_affinity` (ExCEL)."""
 
 
+def at_tokens(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, C, s h, s w) averaged over each token of a grid (h, w): (B, C, h, w)."""
+    return functional.adaptive_avg_pool2d(maps, (height, width))
+
+
 def product_affinity(features: Tensor) -> Tensor:
     """Features (B, C, h, w) -> sigmoid of their dot products, (B, h w, h w), 0..1, as in WeCLIP.
 

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from weakclip.affinity_refinement import AffinityRefinement, refine_logits
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
 from weakclip.device import device
+from weakclip.errors import WeakClipError
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
 from weakclip.masks import winners, write_mask
@@ -26,16 +28,31 @@ from weakclip.write_behind import WriteBehind
 
 
 @torch.inference_mode()
-def predictor(model: WeakClip, encoder: ImageEncoder) -> Predict:
-    """Pixels to logits, the text embeddings computed once."""
+def predictor(model: WeakClip, encoder: ImageEncoder, refinement: AffinityRefinement | None = None) -> Predict:
+    """Pixels to logits, the text embeddings computed once. ``refinement``: of the logits of each window; none where it is
+    None."""
+    depth = len(encoder.visual.transformer.resblocks)
+    if refinement is not None and refinement.blocks > depth:
+        raise WeakClipError(
+            f"masks.affinity_blocks is {refinement.blocks}, and the encoder has {depth} blocks", f"set it to at most {depth}"
+        )
+    if refinement is not None and model.encoder is not None:
+        raise WeakClipError(
+            "masks.affinity_blocks refines by the attention of a frozen encoder, and this network has one of its own",
+            "set masks.affinity_blocks to 0, or train the repaired variant",
+        )
     model.to(device())
     encoder.to(device())
     texts = model.eval().text_encoder()
 
     def predict(images: Tensor) -> Tensor:
         height, width = (side // encoder.patch for side in images.shape[2:])
-        logits: Tensor = model(encoder(images), height, width, texts)[0]
-        return logits
+        if refinement is None:
+            logits: Tensor = model(encoder(images), height, width, texts)[0]
+            return logits
+        tokens, attention = encoder.with_attention(images, refinement.blocks)
+        logits, _, features = model.decode(tokens, height, width, texts)
+        return refine_logits(logits, features, attention, (height, width), refinement.share)
 
     return predict
 

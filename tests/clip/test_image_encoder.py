@@ -74,3 +74,19 @@ def test_a_released_encoder_says_so_and_leaves_the_projection() -> None:
     assert torch.equal(projection(tokens), expected)
     with pytest.raises(ValueError, match="still there"):
         encoder(images(64, 64))
+
+
+def test_attention_comes_with_the_same_tokens_and_is_what_the_blocks_compute(clip: Clip) -> None:
+    encoder, pixels = ImageEncoder(clip, [1, 4]), images(64, 96)
+    tokens, attention = encoder.with_attention(pixels, 2)
+    assert all(torch.equal(one, other) for one, other in zip(tokens, encoder(pixels), strict=True))
+    assert attention.shape == (2, 2, 8 * 12, 8 * 12)
+    block = clip.network.visual.transformer.resblocks[4]
+    entering = block.ln_1(ImageEncoder(clip, [3, 4])(pixels)[0])
+    _, expected = block.attn(entering, entering, entering, need_weights=True, average_attn_weights=True)
+    torch.testing.assert_close(attention[1], expected[:, 1:, 1:], rtol=1e-4, atol=1e-6)
+
+
+def test_attention_of_more_blocks_than_there_are_is_refused(clip: Clip) -> None:
+    with pytest.raises(ValueError, match="expected 1 to 5 blocks, got 6"):
+        ImageEncoder(clip, [4]).with_attention(images(64, 64), 6)

@@ -26,7 +26,7 @@ from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_
 from weakclip.masks import IGNORE
 from weakclip.network.published import MovingImageEncoder
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, crf_targets, losses_of_batch, probabilities_at
+from weakclip.objective import Objective, boundary_targets, losses_of_batch, probabilities_at
 from weakclip.pseudo_masks import predictor
 from weakclip.released.names import our_name
 from weakclip.released.training import crf_photos, image_batch, released_groups, released_objective, released_rates
@@ -123,7 +123,7 @@ def training() -> Arrays:
     with torch.no_grad():
         logits, _ = model(model.encode(images), batch.height, batch.width)
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
-    target = crf_targets(probabilities, replace(batch, photos=photos(2, 16, 16)), objective, run_crf)
+    target = boundary_targets(probabilities, replace(batch, photos=photos(2, 16, 16)), objective, run_crf)
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []

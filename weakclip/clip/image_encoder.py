@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weakclip.clip.attention import block_attention, patches_only
 from weakclip.clip.model import Clip
 from weakclip.device import arithmetic
 from weakclip.errors import WeakClipError
@@ -89,16 +90,30 @@ class ImageEncoder(nn.Module):
         return resize_positions(self.visual.positional_embedding, self.visual.grid_size, size)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self._run(images, attention_of=0)[0]
+
+    def with_attention(self, images: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+        """What `forward` gives, and the attention among the patches in the last ``count`` blocks, each the mean over its heads:
+        (count, B, h w, h w), whose rows sum to less than 1, for the class token is left out."""
+        if not 1 <= count <= len(self.visual.transformer.resblocks):
+            raise ValueError(f"expected 1 to {len(self.visual.transformer.resblocks)} blocks, got {count}")
+        tapped, attention = self._run(images, attention_of=count)
+        return tapped, torch.stack(attention)
+
+    def _run(self, images: Tensor, attention_of: int) -> tuple[list[Tensor], list[Tensor]]:
         if self.blocks[-1] >= len(self.visual.transformer.resblocks):
             raise ValueError("expected an encoder whose blocks are still there")
-        tapped = []
+        tapped, attention = [], []
+        blocks = self.visual.transformer.resblocks[: self.blocks[-1] + 1]
         with arithmetic(self.precision):
             tokens = self.embed(self.normalise(images))
-            for index, block in enumerate(self.visual.transformer.resblocks[: self.blocks[-1] + 1]):
+            for index, block in enumerate(blocks):
+                if index >= len(blocks) - attention_of:
+                    attention.append(patches_only(block_attention(block, tokens)).float())
                 tokens = block(tokens)
                 if index in self.blocks:
                     tapped.append(tokens.float())
-        return tapped
+        return tapped, attention
 
 
 class VisualProjection(nn.Module):
