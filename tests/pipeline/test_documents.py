@@ -31,6 +31,7 @@ WHOLE = {
 INSTALLS = "installs everything: `.ci/run` does, with `make check test`, in a bare checkout"
 OWN_DATA = "docs/own-data.md has it too, and its test runs it; for VOC, COCO and folder-openai it needs a download and a GPU"
 CHECKPOINT = "needs a file of the authors: tests/stages/test_import_checkpoint.py imports one that is made like it"
+DOCKER = "needs Docker, a registry and a GPU: tests/test_container.py compares the Dockerfile with the project"
 SLURM = "needs a cluster; its syntax is checked"
 NOT_RUN = {
     README: {
@@ -58,6 +59,8 @@ NOT_RUN = {
 
 def reason(document: str, command: str) -> str | None:
     """Why a command is not run; None if it has to be."""
+    if command.startswith("docker "):
+        return DOCKER
     if command.startswith("#!") and "#SBATCH" in command:
         return SLURM
     return NOT_RUN.get(document, {}).get(command)
