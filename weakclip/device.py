@@ -47,5 +47,5 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def pinned(tensor: Tensor) -> Tensor:
-    """The tensor, of any shape, where a GPU can copy it from while the CPU goes on; as it is where there is no GPU to copy it to."""
+    """The tensor, of any shape, where a GPU can copy it from while the CPU goes on; as it is where there is no GPU."""
     return tensor.pin_memory() if device().type == "cuda" and tensor.device.type == "cpu" else tensor
