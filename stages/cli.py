@@ -303,6 +303,7 @@ def read_preset(name: str, recipe: str = REPAIRED) -> str:
 
 
 def preset_names(folder: Path) -> list[str]:
+    """The presets of a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 

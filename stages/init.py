@@ -91,6 +91,7 @@ def check(found: Discovery, classes: ClassList) -> None:
 
 
 def names_of(found: Discovery) -> PhotoNames:
+    """The names by which lists may call the photos that were found."""
     return PhotoNames([PurePosixPath(found.name_of(image_id)) for image_id in found.photos])
 
 

@@ -159,7 +159,10 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> d
 def train_classifier(
     p: Params, index: Dataset, clip: Clip, texts: Tensor, store: FeatureStore, folder: Path
 ) -> tuple[ClassifierMaps, dict[str, object]]:
-    """Trains the classifier and writes its weights into the folder; returns it and its figures: tag mAP in percent."""
+    """Trains the classifier and writes its weights into the folder; returns it and its figures: tag mAP in percent.
+
+    ``texts``: unit text embeddings (T, E), the classes first.
+    """
     seed_torch(p.seed, "cam")
     classifier = CamClassifier(texts, len(index.classes.names), p.cam.temperature)
     embeddings = VisualEmbeddings(store, VisualProjection(clip))
@@ -177,7 +180,7 @@ def train_classifier(
 
 
 def training_free(p: Params, clip: Clip, texts: Tensor, num_foreground: int, store: FeatureStore) -> Source:
-    """The sources that train nothing, on this process's device."""
+    """The sources that train nothing, on this process's device. ``texts``: (T, E), the ``num_foreground`` classes first."""
     place = device()
     clip.network.visual.to(place)
     texts = texts.to(place)

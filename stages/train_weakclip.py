@@ -183,6 +183,7 @@ def training(
 
 
 def objective(p: Params) -> Objective:
+    """The weighted losses that the parameters ask for."""
     w = p.weakclip
     return Objective(
         boundary_weight=w.boundary_weight,
@@ -197,6 +198,7 @@ def objective(p: Params) -> Objective:
 
 
 def schedule(p: Params) -> AdaptationSchedule:
+    """Steps and rates that the parameters ask for."""
     w = p.weakclip
     return AdaptationSchedule(
         lr=p.lr,

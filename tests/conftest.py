@@ -126,12 +126,6 @@ def project(tmp_path: Path) -> Project:
     return make_project(tmp_path / "project")
 
 
-@pytest.fixture(scope="module")
-def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One scratch copy of the project for all tests of a module, which run in their order."""
-    return make_project(tmp_path_factory.mktemp("shared") / "project")
-
-
 @pytest.fixture(autouse=True)
 def no_foreign_workers() -> Iterator[None]:
     """End joblib's worker processes after a test that used any: they stand in the folder of the test they were started by."""

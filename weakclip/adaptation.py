@@ -49,9 +49,11 @@ class TrainablePart(nn.Module):
         self.model = [model]  # in a list, so that its frozen parameters are not registered here
 
     def state_dict(self, *args: object, **kwargs: object) -> dict[str, Tensor]:  # type: ignore[override]
+        """`WeakClip.trainable_state`."""
         return self.model[0].trainable_state()
 
     def load_state_dict(self, state: dict[str, Tensor], *args: object, **kwargs: object) -> None:  # type: ignore[override]
+        """Load what `state_dict` gave; the frozen part stays as it is."""
         self.model[0].load_state_dict(state, strict=False)
 
 

@@ -37,7 +37,7 @@ def arithmetic(precision: str) -> torch.autocast:
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """The tensor in main memory. From a GPU it comes by way of pinned memory, many times as fast as by way of other memory."""
+    """The tensor, of any shape, in main memory. From a GPU it comes by way of pinned memory, many times faster."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -47,5 +47,5 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def pinned(tensor: Tensor) -> Tensor:
-    """The tensor where a GPU can copy it from while the CPU goes on; as it is where there is no GPU to copy it to."""
+    """The tensor, of any shape, where a GPU can copy it from while the CPU goes on; as it is where there is no GPU."""
     return tensor.pin_memory() if device().type == "cuda" and tensor.device.type == "cpu" else tensor

@@ -50,7 +50,7 @@ def confusion_matrix(prediction: Mask, truth: Mask, num_classes: int) -> Confusi
 
 
 def runs(prediction: Mask, truth: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The runs of pixels, row by row, in which neither mask changes: true index, predicted index and length of each.
+    """The runs of pixels, row by row, in which neither mask (H, W) changes: true index, predicted index and length of each.
 
     Masks are areas, so there are a hundred times fewer runs than pixels, and all that is counted is counted on them.
     """
@@ -95,7 +95,7 @@ def intersection_over_union(confusion: Confusion) -> NDArray[np.float64]:
 
 
 def mean_over_classes(values: NDArray[np.float64]) -> float:
-    """Mean of the values that are numbers: classes that do not occur are left out; NaN when none does."""
+    """Mean of the values (K,) that are numbers: classes that do not occur are left out; NaN when none does."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 

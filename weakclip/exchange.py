@@ -44,6 +44,7 @@ class Numbering:
 
 
 def unchanged(mask: Mask) -> Mask:
+    """The mask (H, W) uint8 as it is: for classes that are numbered alike."""
     return mask
 
 
@@ -86,7 +87,7 @@ def _import_chunk(files: Sequence[tuple[Path, str]], folder: Path, dataset: str,
 
 
 def released_mask(path: Path, dataset: str, num_classes: int) -> Mask:
-    """One mask, or the mask that one file of scores amounts to, in this project's numbering.
+    """One mask (H, W), or the mask that one file of scores amounts to, in this project's numbering.
 
     Raises:
         WeakClipError: the file is damaged or holds an index beyond the classes.

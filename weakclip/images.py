@@ -126,15 +126,18 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
 
 
 def damaged(path: Path, error: Exception) -> WeakClipError:
+    """The error for a file that cannot be decoded."""
     return WeakClipError(f"{path} is damaged: {str(error) or type(error).__name__}", REPLACE_HINT)
 
 
 def too_large(path: Path, found: str) -> WeakClipError:
+    """The error for a photo with more pixels than are read; ``found``: its size in words."""
     limit = LARGEST_PIXELS // 1_000_000
     return WeakClipError(f"{path} is larger than {limit} megapixels ({found})", f"make it smaller than {limit} megapixels")
 
 
 def check_sides(path: Path, image: Image.Image) -> None:
+    """Raise WeakClipError where a side is too short for a network."""
     if min(image.size) < SMALLEST_SIDE:
         width, height = image.size
         problem = f"{path} is {width} x {height} pixels; a photo needs at least {SMALLEST_SIDE} a side"
@@ -151,10 +154,12 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
     return ImageOps.exif_transpose(image) if orientation(image) > 1 else image
 
 
 def to_rgb(path: Path, image: Image.Image) -> Image.Image:
+    """The image as RGB of 8 bits: 16 bits scaled, transparency on white. Raises WeakClipError for floating-point pixels."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray(eight_bits(path, np.asarray(image))).convert("RGB")
     if image.mode == "F":
@@ -167,7 +172,7 @@ def to_rgb(path: Path, image: Image.Image) -> Image.Image:
 
 
 def eight_bits(path: Path, values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """0..65535 to 0..255, rounded: 257 steps of the one are a step of the other."""
+    """Values 0..65535, of any shape, as 0..255, rounded: 257 steps of the one are a step of the other."""
     if values.min() < 0 or values.max() > 65535:
         raise WeakClipError(f"{path} has 32-bit pixels", RESAVE_HINT)
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

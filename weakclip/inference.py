@@ -151,7 +151,7 @@ def logits_of_windows(predict: Predict, windows: Sequence[Window]) -> Tensor:
 
 
 def views_of(photo: NDArray[np.uint8], num_classes: int, fusion: Fusion) -> list[ViewLogits]:
-    """The views of one photo: for each scale the plain one and, where mirrors are wanted, the mirrored one."""
+    """The views of one photo (H, W, 3): for each scale the plain one and, where mirrors are wanted, the mirrored one."""
     views = []
     for scale in fusion.scales:
         long_side, short_side = (side * scale for side in fusion.base_size)
@@ -235,6 +235,6 @@ def among_tags(probabilities: NDArray[np.float32], *, share_absent: bool) -> NDA
 
 
 def limit_to_winners(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The classes that win at least one pixel, as they are: what the released code keeps."""
+    """The classes (n,) that win at least one pixel, as they are: what the released code keeps."""
     classes = np.unique(winners(probabilities)[0])
     return classes, probabilities[classes]

@@ -21,7 +21,10 @@ MINI_STAGES: Final = (
 
 
 class MiniEncoder(nn.Module):
-    """A residual network of a million parameters in timm's own blocks, with maps at strides 1, 2, 4, 8 and 16."""
+    """A residual network of a million parameters in timm's own blocks, with maps at strides 1, 2, 4, 8 and 16.
+
+    `forward`: (B, 3, H, W) -> [(B, channels, H / stride, W / stride)], the input itself first.
+    """
 
     out_channels: Final = (3, MINI_STEM[0], *(stage.c for stage in MINI_STAGES))
 

@@ -133,6 +133,7 @@ def _segment(
 
 
 def read_photos(files: Iterable[Path], on_error: OnError | None) -> Iterator[tuple[Path, Photo]]:
+    """Each file with its photo (H, W, 3) uint8 RGB. What cannot be read goes to ``on_error``, or is raised without one."""
     for path in files:
         try:
             yield path, read_photo(path)
@@ -197,6 +198,7 @@ def load_segmenter(folder: Path, settings: Settings) -> Segmenter:
 
 
 def deeplab_segmenter(folder: Path, settings: Settings) -> Segmenter:
+    """The DeepLab of a folder, ready to look at photos. Raises WeakClipError where its card names no classes."""
     model = load_deeplab(folder)
     names = model.card.get("classes")
     if not isinstance(names, list):
@@ -213,6 +215,7 @@ def deeplab_segmenter(folder: Path, settings: Settings) -> Segmenter:
 
 
 def weakclip_segmenter(folder: Path, settings: Settings) -> Segmenter:
+    """The WeakCLIP of a folder, ready to look at photos."""
     trained = load_weakclip(folder, settings.precision)
     classes: ClassList = trained.classes
     window = trained.image_size

@@ -94,7 +94,7 @@ class Ranks:
         return torch.stack(tensors)
 
     def average(self, tensor: Tensor) -> Tensor:
-        """The mean over the ranks of a tensor of one shape, the same bits on each of them; alone, the tensor itself."""
+        """The mean over the ranks of a tensor, of any shape, the same bits on each of them; alone, the tensor itself."""
         if self.count == 1:
             return tensor
         from torch import distributed

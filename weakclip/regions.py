@@ -50,7 +50,7 @@ def regions(mask: NDArray[np.uint8]) -> list[Region]:
 
 
 def foreground_runs(mask: NDArray[np.uint8]) -> list[Run]:
-    """All runs but those of background and 255, row by row from left to right."""
+    """All runs of a mask (H, W) but those of background and 255, row by row from left to right."""
     height, width = mask.shape
     begins = np.ones((height, width), np.bool_)
     begins[:, 1:] = mask[:, 1:] != mask[:, :-1]
@@ -88,6 +88,7 @@ def connect(runs: list[Run]) -> list[int]:
 
 
 def assemble(runs: list[Run]) -> Region:
+    """The region that the runs (row, start, end, class), from top to bottom, make up."""
     top, bottom = runs[0][0], runs[-1][0] + 1
     left, right = min(run[1] for run in runs), max(run[2] for run in runs)
     pixels = np.zeros((bottom - top, right - left), np.bool_)

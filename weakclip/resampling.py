@@ -60,7 +60,7 @@ def resize_cubic(pixels: NDArray[np.number], height: int, width: int, factor: fl
 
 
 def to_levels(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Floats rounded, halves to even, and cut to 0..255."""
+    """Floats of any shape, rounded, halves to even, and cut to 0..255."""
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 

@@ -51,10 +51,12 @@ class CachedViews:
     store: FeatureStore
 
     def choose(self, record: Record, draw: np.random.Generator) -> tuple[View, int]:
+        """One of the image's cached crops, and its row."""
         row = int(draw.choice(self.store.crop_rows(record.image_id)))
         return self.store.view(row), row
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
+        """Tokens (B, 1 + h w, C) float32 of each block, read from the store; the photos are not looked at."""
         blocks = self.store.read_batch([row for _, row in chosen])
         return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 
@@ -69,6 +71,7 @@ class OnlineViews:
     image_size: int
 
     def choose(self, record: Record, draw: np.random.Generator) -> tuple[View, int]:
+        """A view drawn anew; it has no row."""
         seed = int(draw.integers(2**31))
         (view,) = crop_views(
             record.image_id,
@@ -83,6 +86,7 @@ class OnlineViews:
         return view, 0
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
+        """Tokens (B, 1 + h w, C) float32 of each block, encoded from the photos (H, W, 3) uint8."""
         rendered = [render_photo(photo, view) for photo, (view, _) in zip(photos, chosen, strict=True)]
         with torch.no_grad():
             blocks: list[Tensor] = self.encoder(torch.from_numpy(np.stack(rendered)).permute(0, 3, 1, 2))

@@ -61,6 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def tensors_of(module: Module, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a module and of those in it, by dotted name."""
     found: dict[str, Tensor] = {}
     for name, value in module.attributes.items():
         if isinstance(value, Module):
@@ -78,6 +79,7 @@ class ModuleUnpickler(pickle.Unpickler):
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
+        """What tensors and modules need. Raises UnpicklingError for every other name."""
         if module.startswith("__torch__"):
             return Module
         if module == "torch" and name in STORAGES:
@@ -93,7 +95,7 @@ class ModuleUnpickler(pickle.Unpickler):
         return admitted[module, name]
 
     def persistent_load(self, identity: tuple[str, torch.dtype, str, str, int]) -> Tensor:
-        """A storage as a flat tensor."""
+        """A storage as a flat tensor (length,)."""
         kind, dtype, key, _, length = identity
         content = self._storage(key)
         if kind != "storage" or len(content) < length * dtype.itemsize:
@@ -102,9 +104,10 @@ class ModuleUnpickler(pickle.Unpickler):
 
 
 def plain_value(value: object, _: str) -> object:
+    """The value as it is."""
     return value
 
 
 def rebuild_tensor(storage: Tensor, offset: int, shape: Sequence[int], strides: Sequence[int], *_: object) -> Tensor:
-    """A view on a storage; torch refuses one that reaches beyond it."""
+    """A view, of any shape, on a storage; torch refuses one that reaches beyond it."""
     return storage.as_strided(tuple(shape), tuple(strides), offset).clone()

@@ -44,9 +44,11 @@ class Drawn:
     generator: np.random.Generator
 
     def integer(self, low: int, high: int) -> int:
+        """A whole number from ``low`` to below ``high``."""
         return int(self.generator.integers(low, high))
 
     def uniform(self, low: float, high: float) -> float:
+        """A number from ``low`` to below ``high``."""
         return float(self.generator.uniform(low, high))
 
 

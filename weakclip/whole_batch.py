@@ -42,7 +42,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def mean_count(marked: Tensor) -> Tensor:
-    """How many elements of a bool tensor are true, at least one; the mean over the ranks.
+    """How many elements of a bool tensor of any shape are true, at least one; the mean over the ranks.
 
     A sum divided by it is a rank's share of the mean over the whole batch: the mean over the ranks is that mean.
     """

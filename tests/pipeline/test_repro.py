@@ -6,9 +6,8 @@ The tests share one project and build on each other, in their order.
 import json
 import re
 
-import pytest
-
 from tests.conftest import Project
+from tests.documents import follow
 from tests.pipeline.test_dvc_yaml import STAGES
 
 ORDER = list(STAGES)
@@ -30,15 +29,10 @@ def metrics(project: Project, stage: str) -> dict[str, dict[str, float]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def reproduced(shared_project: Project) -> Project:
-    """The project after its first run, committed."""
-    assert ran(shared_project.dvc("repro")) == ORDER
-    shared_project.commit()
-    return shared_project
-
-
-def test_first_run_leaves_every_figure_the_report_and_a_clean_checkout(reproduced: Project) -> None:
+def test_first_run_leaves_every_figure_the_report_and_a_clean_checkout(
+    first_run: tuple[Project, str], reproduced: Project
+) -> None:
+    assert ran(first_run[1]) == ORDER
     figures = {name: block for stage in ORDER for name, block in metrics(reproduced, stage).items()}
     assert {"seed", "pseudo", "refined", "val"} <= set(figures)
     assert all(0 <= figures[name]["miou"] <= 100 for name in ("seed", "pseudo", "refined", "val"))
@@ -55,16 +49,20 @@ def test_second_run_skips_everything(reproduced: Project) -> None:
 def test_plots_and_metrics_are_readable_for_dvc(reproduced: Project) -> None:
     shown = json.loads(reproduced.dvc("metrics", "show", "--json"))
     assert all("error" not in value for value in shown[""]["data"].values())
-    folder = reproduced.folder.parent / "plots"
-    reproduced.dvc("plots", "show", "--out", str(folder))
-    page = (folder / "index.html").read_text()
-    assert "Class IoU" in page
+    follow(reproduced, "README.md", "dvc plots show")
+    assert "Class IoU" in (reproduced.folder / "dvc_plots" / "index.html").read_text()
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
 
 
 def test_learning_rate_reruns_the_training_and_what_follows(reproduced: Project) -> None:
-    output = reproduced.dvc("exp", "run", "--set-param", "lr=0.0005")
+    output = follow(reproduced, "README.md", "dvc exp run -S lr=3e-4")
     assert ran(output)[0] == "train_weakclip"
     assert set(ran(output)) <= set(ORDER[ORDER.index("train_weakclip") :])
+    assert "0.0003" in follow(reproduced, "README.md", "dvc exp show --only-changed")
+    (name,) = reproduced.dvc("exp", "list", "--name-only").split()
+    follow(reproduced, "README.md", "dvc plots diff main my-experiment", {"my-experiment": name})
+    page = (reproduced.folder / "dvc_plots" / "index.html").read_text()
+    assert "Losses by step" in page and page.count("<img") >= 2
 
 
 def test_going_back_takes_all_but_the_evaluation_from_the_run_cache(reproduced: Project) -> None:
@@ -75,10 +73,18 @@ def test_going_back_takes_all_but_the_evaluation_from_the_run_cache(reproduced: 
 
 
 def test_crf_reruns_the_refinement_and_what_follows(reproduced: Project) -> None:
-    reproduced.set({"crf.bilateral_sxy": 7})
-    output = reproduced.dvc("repro")
+    output = follow(reproduced, "README.md", "dvc exp run -S crf.bilateral_sxy=10")
     assert ran(output)[0] == "refine_masks"
     assert set(ran(output)) <= {"refine_masks", "retrain_deeplab", "evaluate"}
+
+
+def test_parts_of_the_pipeline_can_be_asked_for(reproduced: Project) -> None:
+    reproduced.set({"crf.gate": 0.5})
+    alone = follow(reproduced, "README.md", "dvc repro -s refine_masks")
+    assert ran(alone) == ["refine_masks"]
+    assert ran(follow(reproduced, "README.md", "dvc repro refine_masks")) == []
+    after = follow(reproduced, "README.md", "dvc repro --downstream train_weakclip")
+    assert set(ran(after)) | set(restored(after)) <= {"retrain_deeplab", "evaluate"}
 
 
 def test_wrong_value_stops_with_two_lines(reproduced: Project) -> None:
@@ -87,4 +93,4 @@ def test_wrong_value_stops_with_two_lines(reproduced: Project) -> None:
     assert result.returncode != 0
     assert "error: params.yaml: crf.bilateral_sxy is 'wide'" in result.stderr
     assert "Traceback" not in result.stderr
-    reproduced.set({"crf.bilateral_sxy": 7})
+    reproduced.set({"crf.bilateral_sxy": 10})

@@ -30,6 +30,7 @@ class ClipArchitecture:
     text_heads: int
 
     def card(self) -> dict[str, object]:
+        """Its values by name, for the card of the weights."""
         return asdict(self)
 
 

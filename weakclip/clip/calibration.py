@@ -47,7 +47,7 @@ class CalibratedEncoder(nn.Module):
 
     def paths(self, tokens: Tensor, learned: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """What the normal path has after each block, and the calibrated tokens in the end with the normal path's class
-        token."""
+        token, all (B, 1 + h w, C)."""
         for block in self.before:
             tokens = block(tokens)
         normal, calibrated = [tokens], tokens

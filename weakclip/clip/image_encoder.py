@@ -72,7 +72,7 @@ class ImageEncoder(nn.Module):
         self.visual.transformer.resblocks = nn.ModuleList()
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images of 0..255 as float32 in the units of the network."""
+        """Images (B, 3, H, W) of 0..255 as float32 in the units of the network."""
         return (images.to(self.mean.device).float() - self.mean) / self.std
 
     def embed(self, images: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class Clip:
 
     @property
     def patch(self) -> int:
+        """Side of a patch, pixels."""
         return int(self.network.visual.patch_size[0])
 
     @property
@@ -56,14 +57,17 @@ class Clip:
 
     @property
     def depth(self) -> int:
+        """Number of transformer blocks of the image encoder."""
         return len(self.network.visual.transformer.resblocks)
 
     @property
     def context_length(self) -> int:
+        """Tokens that a text may have."""
         return int(self.network.context_length)
 
     @property
     def frozen(self) -> bool:
+        """Whether no parameter is trained."""
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
 

@@ -161,6 +161,7 @@ def tag_source(
 
 
 def annotated_tags(split: Split, image_id: str) -> Tags:
+    """The classes, from 1 and ascending, of an image of the split. Raises WeakClipError where it is not in the annotations."""
     if split.annotated is None or image_id not in split.annotated:
         raise WeakClipError(f"{image_id} is not in the annotations of {split.name}", HINT)
     return split.annotated[image_id].tags
@@ -181,6 +182,7 @@ def collect_tags(
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
+    """The file of that name in the first folder that has one. Raises WeakClipError where none has."""
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
@@ -201,6 +203,7 @@ def find_masks(root: Path, split: Split, image_ids: Sequence[str], folder: Path)
 
 
 def write_rendered(images: Sequence[AnnotatedImage], folder: Path) -> list[Path]:
+    """Render the masks of the images into the folder; the paths of the files, in the images' order."""
     paths = [folder / f"{image.image_id}.png" for image in images]
     for image, path in zip(images, paths, strict=True):
         note(f"the annotations of {image.image_id}")
@@ -209,6 +212,7 @@ def write_rendered(images: Sequence[AnnotatedImage], folder: Path) -> list[Path]
 
 
 def refuse_both(root: Path, candidates: Sequence[Candidate]) -> None:
+    """Raise WeakClipError, with the first of them, where images are in train and in val."""
     train, val = ({item.image_id for item in candidates if item.split == name} for name in LISTS)
     if train & val:
         problem = f"{root}: {len(train & val):,} images of val are in train as well (first: {min(train & val)})"

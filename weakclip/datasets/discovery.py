@@ -92,6 +92,7 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
 
 
 def examples(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
@@ -145,6 +146,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def json_rows(path: Path) -> Rows:
+    """Names of photos and their tags from ``{photo: tags}`` or a list of objects. Raises WeakClipError where it is neither."""
     try:
         document = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -178,6 +180,7 @@ def named_columns(path: Path, columns: Sequence[str]) -> tuple[str, str]:
 
 
 def split_tags(cell: str) -> list[str]:
+    """The tags of a cell, as written: parted by ``;``, ``|`` or a comma."""
     return re.split(r"[;|,]", cell)
 
 

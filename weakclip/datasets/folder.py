@@ -194,10 +194,12 @@ def tags_file(root: Path) -> Path:
 
 
 def split_file(root: Path, name: str) -> Path:
+    """Where the list of a split is: ``splits/<name>.txt``."""
     return root / "splits" / f"{name}.txt"
 
 
 def read_split_file(root: Path, name: str, names: PhotoNames, skip: bool) -> Listed:
+    """The images of a split; none where there is no list of val."""
     path = split_file(root, name)
     if name == "val" and not path.exists():
         return Listed()
@@ -205,6 +207,7 @@ def read_split_file(root: Path, name: str, names: PhotoNames, skip: bool) -> Lis
 
 
 def join_splits(root: Path, train: Listed, val: Listed) -> dict[str, str]:
+    """Split by image id. Raises WeakClipError where an image is in both."""
     both = sorted(train.entries.keys() & val.entries.keys())
     if both:
         raise WeakClipError(

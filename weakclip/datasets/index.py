@@ -85,6 +85,7 @@ class Dataset:
 
     @property
     def val(self) -> tuple[Record, ...]:
+        """What models are measured on, and never trained on."""
         return tuple(record for record in self.records if record.split == "val")
 
     def labelled(self, split: str) -> tuple[Record, ...]:
@@ -145,6 +146,7 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV with a header, UTF-8, lines ended by a line feed."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -181,6 +183,7 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def read_document(path: Path) -> dict[str, Any]:
+    """The sealed JSON document of a file. Raises ValueError that names the file."""
     try:
         return unsealed(path.read_bytes())
     except ValueError as error:
@@ -207,6 +210,8 @@ def parse_table(table: bytes, index: dict[str, int]) -> tuple[Record, ...]:
 
 
 def parse_record(row: dict[str, str], index: dict[str, int]) -> Record:
+    """The record of a row of ``images.csv``; ``index``: the number of each class. Raises ValueError or KeyError where it is
+    none."""
     if row["split"] not in SPLITS:
         raise ValueError(f"{row['image_id']} is in the unknown split {row['split']!r}")
     return Record(

@@ -80,11 +80,13 @@ def is_unicode(text: str) -> bool:
 
 
 def lower_ending(name: str) -> str:
+    """The name with the ending of a photo in lower case, other names as they are."""
     ending = PurePosixPath(name).suffix
     return name.removesuffix(ending) + ending.lower() if ending.lower() in PHOTO_ENDINGS else name
 
 
 def without_ending(name: str) -> str:
+    """The name without the ending of a photo, other names as they are."""
     ending = PurePosixPath(name).suffix
     return name.removesuffix(ending) if ending.lower() in PHOTO_ENDINGS else name
 
@@ -221,6 +223,8 @@ def list_photos(
 
 
 def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+    """Line, image and tags of each row of a ``tags.csv``, and what is wrong with others. Raises WeakClipError where it is no
+    such table."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
     rows: list[tuple[str, str, list[str]]] = []
     problems: list[str] = []
@@ -245,6 +249,7 @@ def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
 
 
 def json_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+    """The same of a ``tags.json``, whose lines are its entries."""
     try:
         # Pairs instead of a dict: a dict would silently keep only the last of two entries for one image.
         document = json.loads(read_text(path), object_pairs_hook=tuple)
@@ -268,6 +273,7 @@ def json_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
 
 
 def unknown_tag(word: str, classes: ClassList) -> str:
+    """Why a word is no class, with what it may have been meant to be."""
     for name, synonyms in zip(classes.names, classes.synonyms, strict=True):
         if word in synonyms:
             return f"{word!r} is a synonym; the class is {name!r}"

@@ -38,11 +38,13 @@ def draw_mini_dataset(folder: Path, *, final: Path, mini_world: int, mini_train:
 
 
 def draw_chunk(folder: Path, final: Path, mini_world: int, scenes: list[tuple[str, int]]) -> list[Record]:
+    """Draw scenes, given by split and number, into the folder; their records, with paths below ``final``."""
     world = MiniWorld(seed=mini_world)
     return [draw_image(folder, final, world, split, index) for split, index in scenes]
 
 
 def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: int) -> Record:
+    """Draw one scene: a JPEG and a mask."""
     scene = world.scene(split, index)
     image_id = f"{split}_{index:05d}"
     note(image_id)

@@ -30,15 +30,18 @@ class Part:
 
 
 def ellipse(x: float, y: float, width: float, height: float, corners: int = 22) -> Array:
+    """Corners (corners, 2) of an ellipse, from its centre, width and height."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.stack([x + width / 2 * np.cos(angle), y + height / 2 * np.sin(angle)], axis=1)
 
 
 def box(x: float, y: float, width: float, height: float) -> Array:
+    """Corners (4, 2) of a rectangle, from its upper left corner, width and height."""
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
 def polygon(*points: tuple[float, float]) -> Array:
+    """Corners (n, 2)."""
     return np.array(points)
 
 
@@ -50,6 +53,7 @@ def pick(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
+    """A colour made darker or lighter by a factor."""
     red, green, blue = (int(min(255, channel * factor)) for channel in colour)
     return red, green, blue
 
@@ -58,6 +62,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def draw_cat(rng: np.random.Generator) -> list[Part]:
+    """A cat: plain body, ears and whiskers that tell it."""
     fur = pick(rng, FUR)
     sitting = rng.random() < 0.5
     body = ellipse(0.02, 0.2, 0.55, 0.6) if sitting else ellipse(0.08, 0.15, 0.8, 0.38)
@@ -78,6 +83,7 @@ def draw_cat(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_dog(rng: np.random.Generator) -> list[Part]:
+    """A dog."""
     fur = pick(rng, FUR)
     return [
         Part(polygon((0.38, 0.02), (0.5, -0.25), (0.44, -0.27), (0.3, -0.02)), fur),
@@ -94,6 +100,7 @@ def draw_dog(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_bird(rng: np.random.Generator) -> list[Part]:
+    """A bird."""
     feather = pick(rng, FUR + PAINT[:2])
     return [
         Part(polygon((0.2, 0.05), (0.5, -0.08), (0.5, 0.1), (0.25, 0.18)), feather),
@@ -108,6 +115,7 @@ def draw_bird(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_sheep(rng: np.random.Generator) -> list[Part]:
+    """A sheep."""
     wool = pick(rng, (FUR[3], FUR[3], FUR[1], FUR[0]))
     dark = (45, 40, 40)
     bumps = [(-0.18, -0.1), (0.02, -0.16), (0.22, -0.1), (0.34, 0.05), (-0.2, 0.15), (0.2, 0.2), (0.0, 0.2)]
@@ -123,6 +131,7 @@ def draw_sheep(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_boat(rng: np.random.Generator) -> list[Part]:
+    """A boat."""
     paint = pick(rng, PAINT)
     sail = pick(rng, ((245, 240, 225), (245, 240, 225), (220, 90, 70)))
     return [
@@ -135,6 +144,7 @@ def draw_boat(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_train(rng: np.random.Generator) -> list[Part]:
+    """A train."""
     paint = pick(rng, PAINT)
     wagons = [Part(box(x, -0.12, 0.15, 0.14), (170, 215, 235)) for x in (-0.24, -0.05, 0.14, 0.32)]
     return [
@@ -148,6 +158,7 @@ def draw_train(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_car(rng: np.random.Generator) -> list[Part]:
+    """A car."""
     paint = pick(rng, PAINT)
     return [
         Part(polygon((-0.28, 0.0), (-0.16, -0.22), (0.2, -0.22), (0.34, 0.0)), paint),
@@ -161,6 +172,7 @@ def draw_car(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_person(rng: np.random.Generator) -> list[Part]:
+    """A person."""
     skin, shirt, trousers = pick(rng, SKIN), pick(rng, PAINT), pick(rng, PAINT)
     hair = pick(rng, (FUR[2], FUR[0], FUR[4]))
     spread = rng.uniform(0.0, 0.08)
@@ -180,6 +192,7 @@ def draw_person(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_bottle(rng: np.random.Generator) -> list[Part]:
+    """A bottle."""
     glass = pick(rng, ((60, 120, 75), (105, 70, 40), (70, 110, 150), (200, 60, 55)))
     return [
         Part(
@@ -202,6 +215,7 @@ def draw_bottle(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_plant(rng: np.random.Generator) -> list[Part]:
+    """A plant."""
     leaf, pot = pick(rng, ((70, 140, 60), (50, 110, 70), (110, 160, 60))), pick(rng, ((185, 95, 60), PAINT[1], PAINT[2]))
     leaves = []
     for angle in np.linspace(-1.15, 1.15, 7) + rng.normal(0, 0.08, 7):
@@ -222,6 +236,7 @@ def draw_plant(rng: np.random.Generator) -> list[Part]:
 
 
 def draw_distractor(word: str, rng: np.random.Generator) -> list[Part]:
+    """A thing that is no class, such as a rock or a box."""
     if word == "rock":
         grey = pick(rng, ((125, 120, 115), (95, 90, 88)))
         angle = np.sort(rng.uniform(0, 2 * np.pi, 8))
@@ -262,6 +277,7 @@ def place(
 
 
 def paint_parts(parts: Sequence[Part], colours: ImageDraw.ImageDraw, labels: ImageDraw.ImageDraw, label: int) -> None:
+    """Fill the parts, back to front: their colours in one picture, ``label`` in the other."""
     for part in parts:
         corners = [(float(x), float(y)) for x, y in part.points]
         colours.polygon(corners, fill=part.colour)

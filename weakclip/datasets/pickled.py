@@ -110,6 +110,7 @@ class ArrayUnpickler(pickle.Unpickler):
     """Admits arrays, numbers, strings and containers of them, and nothing that could run code. `plain` follows it."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """A name that numpy arrays need. Raises UnpicklingError for every other one."""
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return ADMITTED[module, name]
@@ -160,6 +161,8 @@ def read_pickled_dictionary(path: Path) -> dict[Any, Any]:
 
 
 def read_object(file: BinaryIO) -> Any:
+    """The object of an ``.npy`` file that holds a single one, read by `ArrayUnpickler`. Raises ValueError where it holds
+    something else."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)

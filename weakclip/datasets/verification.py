@@ -64,11 +64,13 @@ def verify(
 
 
 def flatten(chunks: Iterator[list[Record | Skipped]]) -> Iterator[Record | Skipped]:
+    """What the chunks hold, one after the other."""
     for chunk in chunks:
         yield from chunk
 
 
 def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Record | Skipped]:
+    """`verify_one` of each, in a worker process."""
     return [verify_one(candidate, num_classes) for candidate in candidates]
 
 

@@ -110,6 +110,7 @@ def read_splits(folder: Path) -> dict[str, str]:
 
 
 def find_mask(root: Path, image_id: str) -> Path | None:
+    """The mask of an image: SBD's in VOC's form first, then VOC's own; None where there is none."""
     for name in ("SegmentationClassAug", "SegmentationClass"):
         path = root / name / f"{image_id}.png"
         if path.exists():
@@ -141,6 +142,7 @@ def tag_source(
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path:
+    """The file of that name in the first folder that has one. Raises WeakClipError where none has."""
     for folder in folders:
         if (folder / name).is_file():
             return folder / name

@@ -84,6 +84,7 @@ def export_onnx(model: DeepLab, out: Path) -> None:
 
 
 def installed(name: str) -> bool:
+    """Whether a module can be imported."""
     try:
         importlib.import_module(name)
     except ImportError:

@@ -69,14 +69,14 @@ def draw_changes(height: int, width: int, augmentation: ReleasedAugmentation, dr
 
 
 def shifted(photo: Photo, hue: int, saturation: int, value: int) -> Photo:
-    """A photo in other colours: the hue goes round, the other two end at 0 and 255."""
+    """A photo (H, W, 3) in other colours: the hue goes round, the other two end at 0 and 255."""
     hsv = hsv_of_rgb(photo).astype(np.int16) + np.array([hue, saturation, value], np.int16)
     hsv[..., 0] %= HUES
     return rgb_of_hsv(np.clip(hsv, 0, 255).astype(np.uint8))
 
 
 def zoomed(photo: Photo, mask: Mask, draws: Draws) -> tuple[Photo, Mask]:
-    """Photo and mask, mirrored where that was drawn, and zoomed."""
+    """Photo (H, W, 3) and mask (H, W), mirrored where that was drawn, and zoomed."""
     if draws.mirror:
         photo, mask = photo[:, ::-1], mask[:, ::-1]
     height, width = (zoomed_side(side, draws.zoom) for side in mask.shape)

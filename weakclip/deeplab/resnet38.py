@@ -29,7 +29,7 @@ NORM_PARTS: Final = {"gamma": "weight", "beta": "bias", "mean": "running_mean", 
 class PlainBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: the input itself where the shape stays, else a 1x1 convolution.
 
-    ``dilation``: of the first and of the second convolution.
+    ``dilation``: of the first and of the second convolution. `forward`: (B, C, h, w) -> (B, D, h, w), or half the size.
     """
 
     def __init__(self, channels: int, middle: int, out_channels: int, *, stride: int, dilation: tuple[int, int]) -> None:
@@ -50,7 +50,10 @@ class PlainBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A dilated 3x3 convolution between two of 1x1, beside a shortcut of 1x1; ``dropout`` leaves out whole channels."""
+    """A dilated 3x3 convolution between two of 1x1, beside a shortcut of 1x1; ``dropout`` leaves out whole channels.
+
+    `forward`: (B, C, h, w) -> (B, D, h, w).
+    """
 
     def __init__(self, channels: int, out_channels: int, *, dilation: int, dropout: float) -> None:
         super().__init__()

@@ -128,6 +128,7 @@ def check_crop(settings: Retraining, model: DeepLab) -> None:
 
 
 def card(settings: Retraining, model: DeepLab, classes: ClassList, seed: int, photos: int) -> dict[str, object]:
+    """What the card of the weights says: the network, what it started from, and how it was trained."""
     settings_of_training = asdict(settings)
     for known in ("network", "encoder", "encoder_weights", "output_stride"):
         del settings_of_training[known]

@@ -54,10 +54,12 @@ def write_coco(
 
 
 def write_row(file: TextIO, row: Mapping[str, object], *, first: bool) -> None:
+    """Write a row of a JSON list."""
     file.write(("" if first else ",\n") + json.dumps(row, ensure_ascii=False))
 
 
 def annotation(region: Region, number: int, image: int, segmentation: object) -> dict[str, object]:
+    """COCO's description of a region; ``segmentation``: run lengths or polygons. Sides and areas are in pixels."""
     height, width = region.pixels.shape
     return {
         "id": number,

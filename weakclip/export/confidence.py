@@ -41,11 +41,13 @@ def gated_photos(
 def gate_chunk(
     records: Sequence[Record], *, masks: Path, num_classes: int, scores: Path, refinement: Refinement
 ) -> list[MaskedPhoto]:
+    """`gate` of each image, in a worker process."""
     store = ScoreStore(scores)
     return [gate(record, masks, num_classes, store, refinement) for record in records]
 
 
 def gate(record: Record, masks: Path, num_classes: int, store: ScoreStore, refinement: Refinement) -> MaskedPhoto:
+    """The photo's mask (H, W) uint8 with 255 where the CRF is less sure than the refinement's gate."""
     photo = read_masked_photo(record, masks, num_classes)
     classes, probabilities = store.read(record.image_id)
     mask, gated, _ = refine(

@@ -49,6 +49,7 @@ def coloured_png(photo: MaskedPhoto) -> bytes:
 
 
 def put(archive: zipfile.ZipFile, name: str, content: bytes, compression: int) -> None:
+    """Add a file to the archive, without the time of day."""
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.external_attr = 0o644 << 16  # readable once unpacked
     archive.writestr(entry, content, compress_type=compression)

@@ -87,6 +87,7 @@ def left_of(point: Point, step: Point) -> Point:
 
 
 def remove(following: dict[Point, list[Point]], point: Point, target: Point) -> None:
+    """Take one way on from a point off those that are left."""
     following[point].remove(target)
     if not following[point]:
         del following[point]

@@ -44,13 +44,21 @@ class Encoder(Protocol):
     """
 
     @property
-    def patch(self) -> int: ...
+    def patch(self) -> int:
+        """Side of a patch, pixels."""
+
     @property
-    def blocks(self) -> tuple[int, ...]: ...
+    def blocks(self) -> tuple[int, ...]:
+        """The tapped blocks, ascending."""
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Channels of a token."""
+
     @property
-    def attributes(self) -> Mapping[str, object]: ...
+    def attributes(self) -> Mapping[str, object]:
+        """What it is, in JSON values."""
+
     def __call__(self, images: Tensor, /) -> Sequence[Tensor]: ...
 
 

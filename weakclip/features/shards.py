@@ -48,6 +48,7 @@ class Column:
 
     @property
     def entry_bytes(self) -> int:
+        """Bytes of one entry."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property

@@ -24,7 +24,8 @@ class TokenFormat(Protocol):
     """``name``: as in `features.dtype`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As in `features.dtype`."""
 
     def columns(self, block: int, width: int) -> tuple[Column, ...]:
         """The columns of a block whose tokens have ``width`` channels."""

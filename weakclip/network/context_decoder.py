@@ -37,7 +37,10 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the memory as it is, and a perceptron, each with a residual."""
+    """Self-attention, attention to the memory as it is, and a perceptron, each with a residual.
+
+    `forward`: (B, Q, D), memory (B, M, D) -> (B, Q, D).
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -87,7 +90,10 @@ class ContextDecoder(nn.Module):
 
 
 class CoAttention(nn.Module):
-    """The context decoder with its learned fractions gamma and beta, which start at 0.1."""
+    """The context decoder with its learned fractions gamma and beta, which start at 0.1.
+
+    `forward`: texts (B, T, E), visual tokens (B, 1 + h w, E) -> both, moved by what they saw.
+    """
 
     def __init__(self, decoder: ContextDecoder, embedding: int) -> None:
         super().__init__()

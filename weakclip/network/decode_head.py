@@ -41,6 +41,7 @@ class Level(nn.ModuleList):
 
 
 def resized(x: Tensor, size: Size) -> Tensor:
+    """Maps (B, C, h, w) at another size (height, width), bilinear."""
     return x if x.shape[2:] == size else functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 

@@ -49,11 +49,13 @@ class MovingImageEncoder(ImageEncoder):
             block.ls_1, block.ls_2 = DropPath(rate), DropPath(rate)
 
     def positions(self, size: Size) -> Tensor:
+        """What is added to the tokens of a grid of ``size``, (1 + h w, C), the class embedding a second time among it."""
         visual = self.visual
         positions = resize_positions(visual.positional_embedding, visual.grid_size, size, mode="bilinear", antialias=False)
         return torch.cat([positions[:1] + visual.class_embedding, positions[1:]])
 
     def train(self, mode: bool = True) -> MovingImageEncoder:
+        """Training mode, but for the norms of the stem."""
         super().train(mode)
         self.visual.conv1.eval()  # the mini CLIP has batch norms there, and the released code has none in its encoder
         return self

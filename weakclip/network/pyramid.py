@@ -47,7 +47,7 @@ def raise_twice(width: int, channels: int, norm: nn.Module) -> nn.Sequential:
 
 
 class PlainPyramid(nn.Module):
-    """The pyramid without the adapter: one linear map per level, then bilinear resizing."""
+    """The pyramid without the adapter: one linear map per level, then bilinear resizing. `forward`: as `PyramidAdapter`."""
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ class WeakClipSizes:
     channels: int
 
     def card(self) -> dict[str, object]:
+        """Its values by name, for the card of the weights."""
         return asdict(self)
 
 

@@ -55,6 +55,7 @@ class Captioner(nn.Module):
                 look_around(block.attn)
 
     def train(self, mode: bool = True) -> Captioner:
+        """Training mode, but for the stem, whose statistics stay."""
         super().train(mode)
         self.stem.eval()
         return self
@@ -110,6 +111,7 @@ def sine_positions(grid: int, width: int) -> Tensor:
 
 
 def phrase(word: str, draw: np.random.Generator) -> str:
+    """A word, or a phrase around it."""
     article = f"a {word}" if word in CLASS_NAMES else word
     return (word, article, photo_of(word), f"a picture of {article}")[draw.integers(4)]
 
@@ -127,6 +129,7 @@ def word_loss(log_shares: Tensor, targets: Tensor) -> Tensor:
 def losses_of_canvases(
     model: Captioner, canvases: Canvases, recipe: ClipRecipe, step: int, tokenizer: open_clip.SimpleTokenizer
 ) -> dict[str, Tensor]:
+    """Caption and token loss of a batch of canvases, weighted, by name."""
     draw = rng(recipe.seed, "phrases", step)
     words = [phrase(word, draw) for word in WORDS]
     chosen = draw.permutation(len(canvases.captions))[: recipe.canvases]

@@ -130,6 +130,7 @@ def by_picture(maps: Tensor, grid: int) -> Tensor:
 
 
 def losses_of_canvases(model: WordMaps, canvases: Canvases, recipe: EncoderRecipe) -> dict[str, Tensor]:
+    """Token and presence loss of a batch of canvases, by name."""
     maps = model(torch.from_numpy(canvases.pixels).permute(0, 3, 1, 2).float())
     cells = by_picture(maps, canvases.grid)
     token, presence = token_losses(cells, torch.from_numpy(canvases.named), presence_share=recipe.presence_share)
@@ -137,7 +138,10 @@ def losses_of_canvases(model: WordMaps, canvases: Canvases, recipe: EncoderRecip
 
 
 def tag_map(model: WordMaps, images: NDArray[np.uint8], named: NDArray[np.bool_], recipe: EncoderRecipe) -> float:
-    """Mean average precision of the class tags, 0..1: pictures ranked by a class's mean share over its best cells."""
+    """Mean average precision of the class tags, 0..1: pictures ranked by a class's mean share over its best cells.
+
+    ``images``: (n, H, W, 3). ``named``: (n, words), which words each picture's caption names.
+    """
     model.eval()
     scores = []
     with torch.inference_mode():
@@ -152,13 +156,14 @@ def tag_map(model: WordMaps, images: NDArray[np.uint8], named: NDArray[np.bool_]
 
 
 def average_precision(scores: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
-    """Mean over the relevant items of the precision at their rank; equal scores keep their order."""
+    """Mean over the relevant items (n,) of the precision at their rank; equal scores keep their order."""
     hits = relevant[np.argsort(-scores, kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     return float(precision[hits].mean())
 
 
 def named_words(bank: SceneBank) -> NDArray[np.bool_]:
+    """(scenes, words) bool: which words a scene's caption names."""
     return np.array([[word in words for word in WORDS] for words in bank.words])
 
 

@@ -88,6 +88,7 @@ def import_checkpoint(
 
 
 def check_classes(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], classes: ClassList) -> None:
+    """Raise WeakClipError where the checkpoint was trained on other classes than the list has."""
     weight = state.get("decode_head.conv_seg.weight")
     if weight is not None and len(weight) != classes.num_classes:
         raise WeakClipError(
@@ -138,5 +139,6 @@ def sizes_of(path: Path, state: Mapping[str, Tensor], unwritten: Unwritten) -> t
 
 
 def blocks_of(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of transformer blocks whose parameters begin with ``prefix``."""
     start = f"{prefix}transformer.resblocks."
     return 1 + max(int(name.removeprefix(start).split(".")[0]) for name in state if name.startswith(start))
