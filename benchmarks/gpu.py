@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +175,7 @@ def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Thro
         resize=network.resize,
     )
     predict = predictor(network.model, network.encoder)
-    records: tuple[Record, ...] = read_dataset(folder / "dataset").training[: 2 if quick else 8]
+    records: Sequence[Record] = read_dataset(folder / "dataset").training[: 2 if quick else 8]
     photos = [read_photo(record.photo) for record in records]
     num_classes = size.classes.num_classes
     # Windows go through the network in a thread, where they are not counted: all are of one size but those of the least scales.

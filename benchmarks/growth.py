@@ -44,7 +44,8 @@ def main(images: Sequence[int], out: Path | None = None) -> None:
             draw(folder, count)
             for name in STEPS:
                 growth[name].append(measure(folder, name, count))
-                print(f"{name} of {count:,} images: {growth[name][-1].seconds:.1f} s", flush=True)
+                one = growth[name][-1]
+                print(f"{name} of {count:,} images: {one.seconds:.1f} s, {one.peak_bytes / 1e6:.0f} MB", flush=True)
     print(f"\n{table(growth)}")
     if out is not None:
         write_json(out, {"machine": machine(), "versions": versions(), "commit": commit(), "growth": content(growth)})
@@ -59,7 +60,8 @@ def measure(folder: Path, name: str, count: int) -> Measured:
 
 
 def table(growth: Growth) -> str:
-    """Milliseconds an image and megabytes by number of images, and how many times the last are those of the first."""
+    """Milliseconds an image and megabytes by number of images; how many times the last are those of the first, and the bytes of
+    memory that each image more has taken."""
     counts = [measured.images for measured in next(iter(growth.values()))]
     header = ["step", *(f"{count:,}" for count in counts), "last / first"]
     lines = [header]
@@ -67,6 +69,8 @@ def table(growth: Growth) -> str:
         times, memory = per_image(measured), megabytes(measured)
         lines.append([f"{name}, ms an image", *(f"{value:.3g}" for value in times), f"{times[-1] / times[0]:.2f}"])
         lines.append([f"{name}, MB", *(f"{value:.0f}" for value in memory), f"{memory[-1] / memory[0]:.2f}"])
+        if len(measured) > 1:
+            lines.append([f"{name}, bytes an image more", "", *(f"{value:.0f}" for value in bytes_an_image(measured)), ""])
         lines.append(
             [f"{name}, MB since its start", *(f"{(one.peak_bytes - one.start_bytes) / 1e6:.0f}" for one in measured), ""]
         )
@@ -84,11 +88,18 @@ def content(growth: Growth) -> dict[str, object]:
                 "milliseconds_an_image": significant(one.milliseconds),
                 "megabytes": significant(one.peak_bytes / 1e6),
                 "megabytes_at_start": significant(one.start_bytes / 1e6),
+                **({"bytes_an_image_more": significant(more)} if more is not None else {}),
             }
-            for one in measured
+            for one, more in zip(measured, [None, *bytes_an_image(measured)], strict=True)
         ]
         for name, measured in growth.items()
     }
+
+
+def bytes_an_image(measured: Sequence[Measured]) -> list[float]:
+    """Growth of the peak from the first number of images to each of the others, for each image more."""
+    first, *others = measured
+    return [(one.peak_bytes - first.peak_bytes) / (one.images - first.images) for one in others]
 
 
 def per_image(measured: Sequence[Measured]) -> list[float]:

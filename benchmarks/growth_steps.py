@@ -39,6 +39,7 @@ WIDTH: Final = 16
 PATCH: Final = 4
 KINDS: Final = 64  # different images; the rest repeat them under other names
 READS: Final = 1000  # rows of the feature store that are read
+SHARD_BYTES: Final = 10**5  # 480 images, about as many as fit into a shard of the real size
 
 
 def draw(folder: Path, count: int) -> None:
@@ -103,7 +104,7 @@ def store() -> None:
     recipe = ViewRecipe(
         scales=(1.0,), flip=False, crops=0, crop_scale=(0.5, 2.0), colour=0.5, image_size=WIDTH, patch=PATCH, seed=0
     )
-    cache_features(records, StubEncoder(), recipe, Path("data/features"), shard_bytes=10**7, workers=workers())
+    cache_features(records, StubEncoder(), recipe, Path("data/features"), shard_bytes=SHARD_BYTES, workers=workers())
     features = FeatureStore(Path("data/features"))
     for row in rng("growth").integers(0, len(features), READS).tolist():
         features.read(row)
@@ -135,9 +136,10 @@ def score() -> None:
     write_metrics(results / "metrics.json", {"val": val})
     choices = gallery_images(index, *evaluate.rank(index, masks, image_iou, confidence), 4)
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
-    confidence |= predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
+    sure = {choice.record.image_id: confidence[choice.record.image_id] for choice in choices if choice.record.split == "val"}
+    sure |= predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
     masks["training"] = results / "gallery"
-    gallery = evaluate.draw_gallery(choices, masks, None, image_iou, confidence, results / "report" / "images")
+    gallery = evaluate.draw_gallery(choices, masks, None, image_iou, sure, results / "report" / "images")
     earlier = StageFigures(stage="refined", block=evaluate.read_block(Path("data/results"), "refined"))
     evaluate.write_figures(results, index, (earlier, StageFigures(stage="val", block=val)), confusions, gallery)
 

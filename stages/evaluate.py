@@ -27,6 +27,7 @@ from weakclip.evaluation import (
     tag_recall,
 )
 from weakclip.gallery import Choice, Maps, Ranking, gallery_images, picture_side, spread, write_overlay, write_pictures
+from weakclip.image_figures import ImageFigures
 from weakclip.params import load
 from weakclip.progress import bytes_in, say, size
 from weakclip.ranks import leave_to_main
@@ -80,14 +81,15 @@ def main(
     choices = gallery_images(index, *rank(index, masks, image_iou, confidence), p.gallery_size)
     chosen = [choice.record for choice in choices if choice.record.split != "val"]
     predicted = slot.folder / "gallery"
-    confidence |= predict_masks(chosen, predict, predicted, slot.folder / "gallery.jsonl", kernel)
+    sure = {choice.record.image_id: confidence[choice.record.image_id] for choice in choices if choice.record.split == "val"}
+    sure |= predict_masks(chosen, predict, predicted, slot.folder / "gallery.jsonl", kernel)
     masks["training"] = predicted
     labelled = [record for record in chosen if record.mask is not None]
     image_iou["training"] = score_records(labelled, predicted, index.classes.num_classes)[1]
     for name in ("report", "overlays"):
         shutil.rmtree(slot.folder / name, ignore_errors=True)
     store = ScoreStore(cams) if cams.is_dir() else None  # imported seeds come without maps
-    gallery = draw_gallery(choices, masks, store, image_iou, confidence, slot.folder / "report" / "images")
+    gallery = draw_gallery(choices, masks, store, image_iou, sure, slot.folder / "report" / "images")
     draw_overlays(index, masks, slot.folder / "overlays")
     write_figures(slot.folder, index, stages, confusions, gallery)
     for name in FILES:
@@ -103,7 +105,7 @@ def read_block(results: Path, stage: str) -> Mapping[str, object]:
     return block if isinstance(block, dict) else {}
 
 
-def measure(index: Dataset, masks: Mapping[str, Path]) -> tuple[dict[str, Confusion], dict[str, dict[str, float]]]:
+def measure(index: Dataset, masks: Mapping[str, Path]) -> tuple[dict[str, Confusion], dict[str, ImageFigures[float]]]:
     """By stage, where there are true masks: counts over all images, and each image's IoU."""
     confusions, image_iou = {}, {}
     for stage, folder in masks.items():

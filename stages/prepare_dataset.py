@@ -11,6 +11,7 @@ An interrupted run begins anew: there is nothing to keep that would take longer 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from stages._cli import run_here
@@ -68,15 +69,15 @@ def collect(p: Params, raw: Path, folder: Path, out: Path) -> Collection:
 
 def count(dataset: Dataset) -> dict[str, int]:
     """Images of all and of each split; trainaug only where there is one."""
-    splits = [record.split for record in dataset.records]
-    counts = {"images": len(splits), "train": splits.count("train"), "trainaug": splits.count("trainaug")}
-    return {name: number for name, number in counts.items() if number or name != "trainaug"} | {"val": splits.count("val")}
+    splits = Counter(record.split for record in dataset.records)
+    counts = {"images": len(dataset.records), "train": splits["train"], "trainaug": splits["trainaug"]}
+    return {name: number for name, number in counts.items() if number or name != "trainaug"} | {"val": splits["val"]}
 
 
 def count_tags(dataset: Dataset) -> dict[str, int]:
     """Training images with each class."""
-    tags = [tag for record in dataset.training for tag in record.tags]
-    return {name: tags.count(1 + position) for position, name in enumerate(dataset.classes.names)}
+    tags = Counter(tag for record in dataset.training for tag in record.tags)
+    return {name: tags[1 + position] for position, name in enumerate(dataset.classes.names)}
 
 
 if __name__ == "__main__":

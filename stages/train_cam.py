@@ -47,6 +47,7 @@ from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
 from weakclip.scores import ScoreStore, ScoreWriter
 from weakclip.seeding import seed_torch
+from weakclip.selection import Selection
 from weakclip.weights import save_weights
 from weakclip.workers import workers
 
@@ -147,8 +148,7 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> d
         source = training_free(p, clip, texts, len(index.classes.names), store)
     card = {"kind": "class activation maps", "source": p.cam.source, **p.cam.model_dump(mode="json", include=SPREADING)}
     writer = ScoreWriter(folder / "maps", [record.image_id for record in index.training], card, dtype="<f4")
-    missing = set(writer.missing)
-    records = [record for record in index.training if record.image_id in missing]
+    records = Selection(index.training, writer.missing.places)
     maps = image_maps(records, StoredTokens(store, store.blocks[-1], device()), source, attention_spread(p, clip, store))
     for record, found in track(maps, total=len(records), title="maps"):
         writer.write(record.image_id, record.tags, found.numpy())

@@ -172,7 +172,7 @@ def test_scores_that_do_not_fit_the_photo_are_reported_with_its_name(tmp_path: P
     assert "generate_masks" in caught.value.hint
 
 
-def killed(records: Sequence[Record], scores: Path, written: int, folder: Path, settings: Refinement) -> None:
+def killed(records: Sequence[Record], store: ScoreStore, folder: Path, settings: Refinement) -> None:
     (folder / "working" / records[0].image_id).mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -119,6 +119,22 @@ def test_a_store_can_be_sent_to_another_process(tmp_path: Path) -> None:
     assert pickle.loads(sent).read("photo1")[0].tolist() == [0, 3]
 
 
+def test_a_part_of_a_store_is_sent_without_the_index_of_all(tmp_path: Path) -> None:
+    write(tmp_path)
+    part = ScoreStore(tmp_path).part(["photo1", "photo5", "photo4", "elsewhere"])
+    (tmp_path / "index.json").unlink()
+
+    sent = pickle.loads(pickle.dumps(part))
+
+    assert sent.image_ids == ("photo1", "photo5", "photo4")
+    for image_id in sent.image_ids:
+        classes, probabilities = sent.read(image_id)
+        assert classes.tolist() == scores(image_id)[0]
+        np.testing.assert_array_equal(probabilities, scores(image_id)[1].astype(np.float16))
+    with pytest.raises(WeakClipError, match="does not hold the image photo0"):
+        sent.read("photo0")
+
+
 def test_wrong_shapes_early_finish_and_repeated_images_are_refused(tmp_path: Path) -> None:
     target = writer(tmp_path)
 

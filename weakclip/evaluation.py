@@ -6,9 +6,11 @@ out; classes in neither prediction nor truth are left out of the mean.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.masks import IGNORE, read_mask
 from weakclip.process_pool import in_processes, note
+from weakclip.selection import select
 
 Mask = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
@@ -119,31 +123,30 @@ def score_masks(pairs: Iterable[Pair], num_classes: int, workers: int = 1) -> Co
 
 def score_records(
     records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1
-) -> tuple[Confusion, dict[str, float]]:
+) -> tuple[Confusion, ImageFigures[float]]:
     """Count ``folder/<image_id>.png`` against the true masks of the records that have one.
 
     Returns what `score_masks` does, and each image's own mean IoU, 0..1 (NaN where every pixel's truth is 255).
     """
-    labelled = [record for record in records if record.mask is not None]
+    labelled = select(records, lambda record: record.mask is not None)
     pairs = ((folder / f"{record.image_id}.png", record.mask) for record in labelled if record.mask is not None)
     total = np.zeros((num_classes, num_classes + 1), np.int64)
-    of_images: list[float] = []
+    of_images = array("d")
     for counts, means in _count(pairs, num_classes, workers, _sum_and_means):
         total += counts
-        of_images += means
-    return total, {record.image_id: value for record, value in zip(labelled, of_images, strict=True)}
+        of_images.extend(means)
+    return total, _by_image(labelled, of_images)
 
 
 def changed_shares(
     records: Sequence[Record], folder: Path, other: Path, num_classes: int, workers: int = 1
-) -> dict[str, float]:
+) -> ImageFigures[float]:
     """The share of each image's pixels, 0..1, whose class differs between its masks in two folders; it needs no true masks.
 
     Pixels that are 255 in ``folder`` are left out; NaN where all are.
     """
     pairs = ((other / f"{record.image_id}.png", folder / f"{record.image_id}.png") for record in records)
-    shares = [share for chunk in _count(pairs, num_classes, workers, _changed) for share in chunk]
-    return {record.image_id: share for record, share in zip(records, shares, strict=True)}
+    return _by_image(records, chain.from_iterable(_count(pairs, num_classes, workers, _changed)))
 
 
 def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1) -> dict[str, object]:
@@ -153,8 +156,9 @@ def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, work
     ``miou_trainaug``, ``n_trainaug`` for those of ``trainaug`` (train is not part of it here). Empty without true masks.
     """
     result: dict[str, object] = {}
+    known = select(records, lambda record: record.mask is not None)
     for split, suffix in (("train", ""), ("trainaug", "_trainaug")):
-        labelled = [record for record in records if record.split == split and record.mask is not None]
+        labelled = select(known, partial(_is_of, split))
         if labelled:
             confusion, _ = score_records(labelled, folder, num_classes, workers)
             result[f"miou{suffix}"] = percent(mean_iou(confusion))
@@ -207,6 +211,14 @@ def confusion_rows(confusion: Confusion, names: Sequence[str], at_least: float =
             if count and count >= at_least * counts.sum():
                 rows.append({"actual": actual, "predicted": predicted, "share": round(float(count / counts.sum()), 4)})
     return rows
+
+
+def _is_of(split: str, record: Record) -> bool:
+    return record.split == split
+
+
+def _by_image(records: Sequence[Record], figures: Iterable[float]) -> ImageFigures[float]:
+    return ImageFigures(ImageIds(record.image_id for record in records), np.fromiter(figures, np.float64))
 
 
 def _count(pairs: Iterable[Pair], num_classes: int, workers: int, summary: Callable[[list[Confusion]], T]) -> Iterator[T]:

@@ -14,8 +14,10 @@ from PIL import Image
 
 from weakclip.cam.seeds import resize_maps
 from weakclip.datasets.index import Dataset, Record
+from weakclip.image_figures import ImageIds
 from weakclip.images import read_photo, resize_photo
 from weakclip.masks import PALETTE, read_mask, resize_mask
+from weakclip.selection import Selection
 
 LARGEST_SIDE: Final = 320
 OPACITY: Final = 0.6
@@ -81,21 +83,19 @@ def gallery_images(dataset: Dataset, training: Ranking, val: Ranking, size: int)
     Images without a score, or with NaN, are not chosen. A side that has too few images leaves its places to the other.
     Returns val before training images, each from worst to best.
     """
-    records = {record.image_id: record for record in dataset.records}
-    ranked = [
-        sorted(
-            (score if ranking.large_is_good else -score, image_id)
-            for image_id, score in ranking.scores.items()
-            if not math.isnan(score)
-        )
-        for ranking in (val, training)
-    ]
+    ranked = [_ranked(ranking) for ranking in (val, training)]
     of_val = min(len(ranked[0]), max(size // 2, size - len(ranked[1])))
     places = (of_val, min(len(ranked[1]), size - of_val))
+    chosen = [
+        (ranking, rank, image_id)
+        for ranking, image_ids, count in zip((val, training), ranked, places, strict=True)
+        for rank, image_id in _worst_median_best(image_ids, count)
+    ]
+    wanted = {image_id for _, _, image_id in chosen}
+    records = {record.image_id: record for record in dataset.records if record.image_id in wanted}
     return tuple(
-        Choice(record=records[image_id], rank=rank, ranking=ranking, score=abs(score))
-        for ranking, scored, count in zip((val, training), ranked, places, strict=True)
-        for rank, score, image_id in _worst_median_best(scored, count)
+        Choice(record=records[image_id], rank=rank, ranking=ranking, score=abs(ranking.scores[image_id]))
+        for ranking, rank, image_id in chosen
     )
 
 
@@ -179,13 +179,21 @@ def _write_indexed(path: Path, indices: NDArray[np.uint8], colours: NDArray[np.u
     image.save(path, format="PNG", compress_level=9, transparency=opacities.tobytes())
 
 
-def _worst_median_best(scored: Sequence[tuple[float, str]], count: int) -> list[tuple[str, float, str]]:
+def _ranked(ranking: Ranking) -> Sequence[str]:
+    """The images that have a score, from the worst to the best; equal ones by their id."""
+    image_ids = ImageIds(ranking.scores)
+    scores = np.fromiter(ranking.scores.values(), np.float64)
+    order = np.lexsort((image_ids.utf8, scores if ranking.large_is_good else -scores))  # NaNs last
+    return Selection(image_ids, order[: np.count_nonzero(~np.isnan(scores))])
+
+
+def _worst_median_best(image_ids: Sequence[str], count: int) -> list[tuple[str, str]]:
     ends = (count + 2) // 3, count // 3  # worst, best; the rest lies around the median
     middle = count - sum(ends)
-    start = ends[0] + (len(scored) - count) // 2
+    start = ends[0] + (len(image_ids) - count) // 2
     parts = (
-        ("worst", scored[: ends[0]]),
-        ("median", scored[start : start + middle]),
-        ("best", scored[len(scored) - ends[1] :]),
+        ("worst", image_ids[: ends[0]]),
+        ("median", image_ids[start : start + middle]),
+        ("best", image_ids[len(image_ids) - ends[1] :]),
     )
-    return [(rank, score, image_id) for rank, part in parts for score, image_id in part]
+    return [(rank, image_id) for rank, part in parts for image_id in part]

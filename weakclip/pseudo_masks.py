@@ -24,6 +24,7 @@ from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
+from weakclip.selection import Selection
 from weakclip.write_behind import WriteBehind
 
 
@@ -76,16 +77,19 @@ def write_scores(
     where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
     (`among_tags`); otherwise the classes that win a pixel.
     """
-    writer = ScoreWriter(folder, [record.image_id for record in records], attributes)
-    missing = set(writer.missing)
-    todo = [record for record in records if record.image_id in missing]
+    writer = ScoreWriter(folder, (record.image_id for record in records), attributes)
+    todo = Selection(records, writer.missing.places)
+    own = len(writer.own)
     # What is missing is whole shards. Photos go through the network with those of their shard, and so with the same ones when
     # a run goes on and whichever rank has the shard.
-    chunks = [todo[start : start + IMAGES_IN_SHARD] for start in range(0, len(todo), IMAGES_IN_SHARD)]
+    starts = range(0, len(todo), IMAGES_IN_SHARD)
     rows = range(num_classes) if rows is None else rows
 
+    def chunk_of(number: int) -> Sequence[Record]:
+        return todo[starts[number] : starts[number] + IMAGES_IN_SHARD]
+
     def read_chunk(number: int) -> list[NDArray[np.uint8]]:
-        return [read_photo(record.photo, record.crc32) for record in chunks[number]]
+        return [read_photo(record.photo, record.crc32) for record in chunk_of(number)]
 
     def write(record: Record, probabilities: NDArray[np.float32]) -> None:
         if tag_filter:
@@ -94,11 +98,12 @@ def write_scores(
             writer.write(record.image_id, *limit_to_winners(probabilities))
 
     with (
-        Bar(total=len(writer.own), title="masks", done=len(writer.own) - len(todo)) as bar,
-        closing(Prefetcher(read_chunk, last=len(chunks) - 1)) as decoded,
+        Bar(total=own, title="masks", done=own - len(todo)) as bar,
+        closing(Prefetcher(read_chunk, last=len(starts) - 1)) as decoded,
         WriteBehind() as behind,
     ):
-        for number, chunk in enumerate(chunks):
+        for number in range(len(starts)):
+            chunk = chunk_of(number)
             wanted = [[rows[index] for index in (0, *record.tags)] if tag_filter else rows for record in chunk]
             fused = fuse_probabilities(predict, decoded(number), num_classes, fusion, wanted)
             for record, probabilities in zip(chunk, fused, strict=True):

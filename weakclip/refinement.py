@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import joblib
@@ -17,14 +16,15 @@ from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
-from weakclip.features.index import INDEX
+from weakclip.image_figures import ImageIds
 from weakclip.images import read_photo
-from weakclip.journal import Journal
+from weakclip.journal import Journal, journalled_figures
 from weakclip.masks import IGNORE, is_mask, winners, write_mask
 from weakclip.process_pool import end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
+from weakclip.selection import select
 from weakclip.sharpening import Kernel, sharpened
 
 KINDS = ("refined", "gated")
@@ -107,15 +107,16 @@ def refine_all(
         for name in (*KINDS, working.name):
             (folder / name).mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "statistics.jsonl")
-    written = (scores / INDEX).stat().st_mtime_ns if (scores / INDEX).is_file() else 0
     own = world().share(records)
-    left = [record for record in own if record.image_id not in journal.rows or not _has_masks(record, folder)]
-    tasks = [left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE)]
+    left = select(own, lambda record: record.image_id not in journal.finished or not _has_masks(record, folder))
+    tasks = (left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE))
     # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
     pool = joblib.Parallel(
         n_jobs=workers, return_as="generator_unordered", batch_size=1, initializer=end_with, initargs=(os.getpid(),)
     )
-    results = pool(joblib.delayed(_refine_records)(task, scores, written, folder, refinement) for task in tasks)
+    store = ScoreStore(scores)
+    parts = ((task, store.part(record.image_id for record in task)) for task in tasks)
+    results = pool(joblib.delayed(_refine_records)(task, part, folder, refinement) for task, part in parts)
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
@@ -131,13 +132,13 @@ def refine_all(
     world().barrier()
     if world().main:
         shutil.rmtree(working)
-    finished = Journal(folder / "statistics.jsonl").rows
-    rows = [finished[record.image_id] for record in records]
+    names = [field.name for field in fields(RefinementStatistics)]
+    figures = journalled_figures(folder / "statistics.jsonl", ImageIds(record.image_id for record in records), names)
     return RefinementStatistics(
-        pixels=sum(int(row["pixels"]) for row in rows),
-        changed=sum(int(row["changed"]) for row in rows),
-        confidence=math.fsum(row["confidence"] for row in rows),
-        kept=sum(int(row["kept"]) for row in rows),
+        pixels=int(figures["pixels"].sum()),
+        changed=int(figures["changed"].sum()),
+        confidence=math.fsum(figures["confidence"]),
+        kept=int(figures["kept"].sum()),
     )
 
 
@@ -146,17 +147,9 @@ def _has_masks(record: Record, folder: Path) -> bool:
 
 
 def _refine_records(
-    records: Sequence[Record], scores: Path, written: int, folder: Path, refinement: Refinement
+    records: Sequence[Record], store: ScoreStore, folder: Path, refinement: Refinement
 ) -> dict[str, RefinementStatistics]:
-    store = _open_scores(scores, written)
     return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
-
-
-@functools.lru_cache(maxsize=1)
-def _open_scores(scores: Path, written: int) -> ScoreStore:
-    """Once in each process, not for each task: its index names all images. ``written``: when it was, so that scores written
-    anew are opened anew by a process that was kept."""
-    return ScoreStore(scores)
 
 
 def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:

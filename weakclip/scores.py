@@ -1,7 +1,9 @@
 """The stored class scores of images: for each image its own classes and their probabilities, pixel by pixel."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
-from weakclip.features.index import ShardFolder, shard_name, write_index
+from weakclip.features.index import Index, ShardFolder, shard_name, write_index
 from weakclip.features.shards import Column, ShardLayout, ShardReader
 from weakclip.features.writer import ShardWriter, forget_journals
+from weakclip.image_figures import ImageIds
 from weakclip.ranks import world
+from weakclip.selection import Selection
 
 REMEDY: Final = "write the scores anew: `dvc repro -f -s generate_masks`"
 COLUMN: Final = "probabilities"
@@ -35,45 +39,41 @@ class ScoreWriter:
     def __init__(
         self,
         folder: Path,
-        image_ids: Sequence[str],
+        image_ids: Iterable[str],
         attributes: Mapping[str, object],
         *,
         images_per_shard: int = IMAGES_IN_SHARD,
         dtype: str = HALF,
     ) -> None:
-        self._folder, self._image_ids, self._attributes = folder, tuple(image_ids), dict(attributes)
+        self._folder, self._image_ids, self._attributes = folder, ImageIds(image_ids), dict(attributes)
         self._dtype = np.dtype(dtype)
-        if len({*image_ids}) != len(image_ids) or not image_ids or images_per_shard < 1:
+        if not self._image_ids or images_per_shard < 1:
             raise ValueError("expected images, each once, and at least one in a shard")
-        firsts = range(0, len(image_ids), images_per_shard)
-        self._shards = [self._image_ids[first : first + images_per_shard] for first in firsts]
-        self._shard_of = {image_id: number for number, group in enumerate(self._shards) for image_id in group}
+        self._images_per_shard = images_per_shard
+        self._count = -(-len(self._image_ids) // images_per_shard)
         folder.mkdir(parents=True, exist_ok=True)
-        self._own = world().share(range(len(self._shards)))
+        self._own = world().share(range(self._count))
         self._done = {number for number in self._own if self._is_intact(number)}
         for number in self._done:
             forget_journals(folder / shard_name(number))
         self._waiting: dict[int, dict[str, tuple[Classes, Probabilities]]] = {}
 
     @property
-    def missing(self) -> tuple[str, ...]:
+    def missing(self) -> Selection[str]:
         """The images whose scores are still to be given, in their order: all of a shard that is not complete."""
-        return tuple(
-            image_id
-            for number in self._own
-            if number not in self._done
-            for image_id in self._shards[number]
-            if image_id not in self._waiting.get(number, {})
-        )
+        groups = (self._group(number) for number in self._own if number not in self._done)
+        places = (place for group in groups for place in group if not self._is_waiting(self._image_ids[place]))
+        return Selection(self._image_ids, np.fromiter(places, np.int64))
 
     @property
-    def own(self) -> frozenset[str]:
-        """The images of this rank, complete or not."""
-        return frozenset(image_id for number in self._own for image_id in self._shards[number])
+    def own(self) -> Selection[str]:
+        """The images of this rank, complete or not, in their order."""
+        places = (place for number in self._own for place in self._group(number))
+        return Selection(self._image_ids, np.fromiter(places, np.int64))
 
     def write(self, image_id: str, classes: Sequence[int] | NDArray[Any], probabilities: NDArray[Any]) -> None:
         """Take an image's scores: class indices (n,), 0 for the background, and their probabilities (n, H, W), 0..1."""
-        number = self._shard_of[image_id]
+        number = self._shard_of(image_id)
         indices = np.asarray(classes, dtype=np.uint16)
         if probabilities.ndim != 3 or indices.shape != probabilities.shape[:1] or probabilities.size == 0:
             raise ValueError(f"{image_id}: expected {indices.shape} x H x W probabilities, got {probabilities.shape}")
@@ -81,7 +81,7 @@ class ScoreWriter:
             raise ValueError(f"{image_id} was expected once, its shard is complete")
         waiting = self._waiting.setdefault(number, {})
         waiting[image_id] = (indices, probabilities.astype(self._dtype))
-        if len(waiting) == len(self._shards[number]):
+        if len(waiting) == len(self._group(number)):
             self._write_shard(number, self._waiting.pop(number))
             self._done.add(number)
 
@@ -92,11 +92,24 @@ class ScoreWriter:
         world().barrier()
         if world().main:
             rows = {image_id: row for row, image_id in enumerate(self._image_ids)}
-            write_index(self._folder, self._attributes, [len(group) for group in self._shards], rows)
+            write_index(self._folder, self._attributes, [len(self._group(number)) for number in range(self._count)], rows)
         world().barrier()
 
+    def _group(self, number: int) -> range:
+        """The places of a shard's images."""
+        return range(len(self._image_ids))[number * self._images_per_shard : (number + 1) * self._images_per_shard]
+
+    def _shard_of(self, image_id: str) -> int:
+        place = self._image_ids.place(image_id)
+        if place is None:
+            raise KeyError(image_id)
+        return place // self._images_per_shard
+
+    def _is_waiting(self, image_id: str) -> bool:
+        return image_id in self._waiting.get(self._shard_of(image_id), ())
+
     def _write_shard(self, number: int, scores: Mapping[str, tuple[Classes, Probabilities]]) -> None:
-        group = self._shards[number]
+        group = [self._image_ids[place] for place in self._group(number)]
         layout = ShardLayout(
             columns=(Column(name=COLUMN, shape=(), dtype=self._dtype.str),),
             counts=tuple(scores[image_id][1].size for image_id in group),
@@ -119,7 +132,8 @@ class ScoreWriter:
         except WeakClipError:
             return False
         held = tuple(json.loads(about)["image_id"] for about in reader.layout.about)
-        return held == self._shards[number] and dict(reader.layout.attributes) == json.loads(json.dumps(self._attributes))
+        group = tuple(self._image_ids[place] for place in self._group(number))
+        return held == group and dict(reader.layout.attributes) == json.loads(json.dumps(self._attributes))
 
 
 class ScoreStore:
@@ -129,12 +143,16 @@ class ScoreStore:
     WeakClipError with its name. May be used after a fork; sent to another process, it opens anew.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._shards = ShardFolder(folder, REMEDY, OPEN_AT_MOST)
+    def __init__(self, folder: Path, part: Index | None = None) -> None:
+        self._folder, self._part = folder, part
+        self._shards = ShardFolder(folder, REMEDY, OPEN_AT_MOST, part)
 
-    def __reduce__(self) -> tuple[type["ScoreStore"], tuple[Path]]:
-        return ScoreStore, (self._folder,)
+    def __reduce__(self) -> tuple[type[ScoreStore], tuple[Path, Index | None]]:
+        return ScoreStore, (self._folder, self._part)
+
+    def part(self, image_ids: Iterable[str]) -> ScoreStore:
+        """The scores of a few images: sent to another process, it opens without reading the index of all."""
+        return ScoreStore(self._folder, self._shards.index.part(image_ids))
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -144,7 +162,7 @@ class ScoreStore:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The images that have scores, in the order of writing."""
-        return tuple(self._shards.images)
+        return tuple(self._shards.index.images)
 
     def read(self, image_id: str) -> tuple[Classes, Probabilities]:
         """Return an image's class indices (n,) and their probabilities (n, H, W), 0..1, a read-only window on the file."""

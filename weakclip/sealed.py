@@ -13,7 +13,9 @@ def sealed(content: Mapping[str, object]) -> dict[str, object]:
 
     That stands in a list, because DVC takes the numbers and texts of a metrics file for figures, but not its lists.
     """
-    return {**content, SEAL: [_digest(content)]}
+    # As it comes back from a file: keys are texts there, and tuples lists.
+    read = json.loads(json.dumps(content, allow_nan=False))
+    return {**content, SEAL: [_digest(read)]}
 
 
 def unsealed(document: bytes) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def unsealed(document: bytes) -> dict[str, Any]:
 
 
 def _digest(content: Mapping[str, object]) -> str:
-    # As it comes back from a file: keys are texts there, and tuples lists.
-    read = json.loads(json.dumps(content, allow_nan=False))
-    return hashlib.blake2b(json.dumps(read, sort_keys=True).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(digest_size=8)
+    for part in json.JSONEncoder(sort_keys=True, allow_nan=False).iterencode(content):  # an index of a million images is long
+        digest.update(part.encode())
+    return digest.hexdigest()

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.deeplab.postprocessing import sharpen
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.images import read_photo
-from weakclip.journal import Journal
+from weakclip.journal import Journal, journalled_figures
 from weakclip.masks import is_mask, winners, write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import Bar
 from weakclip.ranks import world
+from weakclip.selection import select
 from weakclip.side_by_side import map_ahead, side_by_side
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -27,7 +29,7 @@ Found = tuple[NDArray[np.uint8], float]
 
 def predict_masks(
     records: Sequence[Record], predict: Predict, folder: Path, journal: Path, kernel: CrfKernel | None = None
-) -> dict[str, float]:
+) -> ImageFigures[float]:
     """Write the winning classes of every record's photo to ``folder/<image_id>.png``; memory does not grow with their number.
 
     ``predict``: photo (H, W, 3) uint8 to probabilities (K, H, W). ``kernel``: of a dense CRF on them, which runs in other
@@ -35,20 +37,20 @@ def predict_masks(
     ``folder`` that remembers what is finished: those images are not predicted again. Ranks share the images.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    finished = Journal(journal)
+    rows = Journal(journal)
     own = world().share(records)
-    left = [record for record in own if record.image_id not in finished.rows or not is_mask(folder / f"{record.image_id}.png")]
+    left = select(own, lambda record: record.image_id not in rows.finished or not is_mask(folder / f"{record.image_id}.png"))
     found = plain_masks(left, predict) if kernel is None else sharpened_masks(left, predict, kernel)
     with Bar(total=len(own), title="predicting", done=len(own) - len(left)) as bar:
         for record, (mask, confidence) in zip(left, found, strict=True):
             part = journal.with_name(f"part-{world().rank}.png")
             write_mask(part, mask)
             part.replace(folder / f"{record.image_id}.png")
-            finished.append(record.image_id, {"confidence": confidence})
+            rows.append(record.image_id, {"confidence": confidence})
             bar.advance()
     world().barrier()
-    rows = Journal(journal).rows
-    return {record.image_id: rows[record.image_id]["confidence"] for record in records}
+    image_ids = ImageIds(record.image_id for record in records)
+    return ImageFigures(image_ids, journalled_figures(journal, image_ids, ["confidence"])["confidence"])
 
 
 def predictions(records: Sequence[Record], predict: Predict) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,49 @@ def test_a_missing_index_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(WeakClipError, match=r"dataset\.json is missing") as info:
         read_dataset(tmp_path)
     assert info.value.hint == "`dvc repro prepare_dataset` writes it"
+
+
+def test_a_dataset_that_was_read_takes_its_text_and_a_few_bytes_an_image(tmp_path: Path) -> None:
+    count = 5000
+    records = tuple(record(f"{number:06d}", "val" if number % 10 == 0 else "train", mask=True) for number in range(count))
+    write_dataset(Dataset(name="folder", classes=CLASSES, records=records), tmp_path)
+    text = (tmp_path / "images.csv").stat().st_size
+    read_dataset(tmp_path)  # what is made once is not counted
+    tracemalloc.start()
+    dataset = read_dataset(tmp_path)
+    training = dataset.training
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < text + 20 * count  # where it starts, and its place in the selection: eight bytes each
+    assert training[17] == records[19] and len(training) == 4500
+
+
+def test_records_that_were_read_are_a_sequence(tmp_path: Path) -> None:
+    write_dataset(DATASET, tmp_path)
+    records = read_dataset(tmp_path).records
+    assert records[-1].image_id == '猫 "x"' and records[-1] == DATASET.records[-1]
+    assert records[1:3] == DATASET.records[1:3]
+    assert pickle.loads(pickle.dumps(records[::3])) == DATASET.records[::3]
+    with pytest.raises(IndexError):
+        records[4]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b"cat;traffic light", b"cat;dog", "line 2: KeyError: 'dog'"),
+        (b"e,data/raw/images/e.jpg,30,40,train", b"e", "line 4: ValueError: 4 cells where the heading has 8"),
+        (b"image_id", b"name", "line 1: ValueError: expected the heading image_id,photo,"),
+        (b",val,", b",v\xff,", "line 5: UnicodeDecodeError"),
+    ],
+)
+def test_the_line_of_the_table_that_is_damaged_is_named(tmp_path: Path, old: bytes, new: bytes, problem: str) -> None:
+    write_dataset(DATASET, tmp_path)
+    table = (tmp_path / "images.csv").read_bytes()
+    (tmp_path / "images.csv").write_bytes(table.replace(old, new, 1))
+    with pytest.raises(WeakClipError) as caught:
+        read_dataset(tmp_path)
+    assert f"images.csv, {problem}" in caught.value.problem
 
 
 @pytest.mark.parametrize(

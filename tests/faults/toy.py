@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weakclip.journal import Journal
+from weakclip.journal import Journal, journalled
 from weakclip.masks import write_mask
 from weakclip.resume import ResumeSlot
 from weakclip.runlog import write_metrics
@@ -19,10 +19,11 @@ def main() -> None:
     masks.mkdir(exist_ok=True)
     journal = Journal(slot.folder / "done.jsonl")
     for name in NAMES:
-        if name not in journal.rows:
+        if name not in journal.finished:
             write_mask(masks / f"{name}.png", np.full((8, len(name)), len(name), np.uint8))
             journal.append(name, {"pixels": 8 * len(name)})
-    write_metrics(slot.folder / "metrics.json", {name: journal.rows[name]["pixels"] for name in NAMES})
+    rows = dict(journalled(slot.folder / "done.jsonl"))
+    write_metrics(slot.folder / "metrics.json", {name: rows[name]["pixels"] for name in NAMES})
     slot.publish("masks", Path("data/toy/masks"))
     slot.publish("metrics.json", Path("data/toy/metrics.json"))
     slot.close()

@@ -14,10 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from weakclip.datasets.image_ids import composed, image_ids
-from weakclip.datasets.index import Collection, Dataset, Skipped
+from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
 from weakclip.datasets.labels import Listed, PhotoNames, is_unicode, read_classes, read_split, read_tags
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError, one_line
@@ -36,6 +37,26 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
     Raises:
         WeakClipError: names the file and line that cannot be used; with ``on_error`` ``skip`` photos are left out instead.
     """
+    # In a function of its own, so that what it looked things up in is gone before the photos are decoded.
+    offer = find_candidates(raw, tags_from=tags_from, skip=on_error == "skip", val_share=val_share, seed=seed)
+    num_classes = offer.classes.num_classes
+    records, left_out = verify(offer.candidates, num_classes=num_classes, on_error=on_error, skipped=offer.skipped)
+    dataset = Dataset(name="folder", classes=offer.classes, records=records)
+    return Collection(dataset=dataset, skipped=left_out, notes=offer.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a folder has: classes, images that are still to be checked, what is left out already, what to tell the user."""
+
+    classes: ClassList
+    candidates: Sequence[Candidate]
+    skipped: Sequence[Skipped]
+    notes: tuple[str, ...]
+
+
+def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, seed: int) -> Offer:
+    """What `read_folder` finds, without opening a photo or a mask; parameters and errors are its own."""
     if tags_from not in ("csv", "masks"):
         raise WeakClipError(
             f"dataset.tags_from is {tags_from}, which a folder of photos does not have",
@@ -43,7 +64,6 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
         )
     places = sources(raw)
     root = next((place for place in places if (place / "images").is_dir()), places[0])
-    skip = on_error == "skip"
     folder = photo_folder(root)
     photos, skipped = find_photos(folder)
     names = PhotoNames([PurePosixPath(path.relative_to(folder).as_posix()) for path in photos.values()])
@@ -76,9 +96,7 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
         )
         for image_id, split in splits.items()
     ]
-    records, left_out = verify(candidates, num_classes=classes.num_classes, on_error=on_error, skipped=skipped)
-    dataset = Dataset(name="folder", classes=classes, records=records)
-    return Collection(dataset=dataset, skipped=left_out, notes=tuple(notes))
+    return Offer(classes=classes, candidates=candidates, skipped=skipped, notes=tuple(notes))
 
 
 def sources(raw: Path) -> tuple[Path, ...]:

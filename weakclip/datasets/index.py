@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from weakclip.datasets.parsed_rows import ParsedRows
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
+from weakclip.selection import select
 
 SPLITS: Final = ("train", "trainaug", "val")
 FORMAT: Final = 1  # of a dataset.json that names none; whoever changes what an index means writes `format` and raises this
@@ -46,7 +48,7 @@ class ClassList:
         return ("background", *self.names)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """One image.
 
@@ -67,32 +69,35 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Classes and records, the records sorted by ``image_id``, which is unique."""
+    """Classes and records, the records sorted by ``image_id``, which is unique.
+
+    Records that were read from a file are parsed whenever they are asked for, so that a data set takes little memory.
+    """
 
     name: str
     classes: ClassList
-    records: tuple[Record, ...]
+    records: Sequence[Record]
 
     def __post_init__(self) -> None:
         for before, after in pairwise(self.records):
             if before.image_id >= after.image_id:
                 raise ValueError(f"records must ascend by image_id, got {before.image_id!r} before {after.image_id!r}")
 
-    @property
-    def training(self) -> tuple[Record, ...]:
+    @cached_property
+    def training(self) -> Sequence[Record]:
         """What models are trained on: train (whose figures are reported) and trainaug."""
-        return tuple(record for record in self.records if record.split != "val")
+        return select(self.records, lambda record: record.split != "val")
 
-    @property
-    def val(self) -> tuple[Record, ...]:
+    @cached_property
+    def val(self) -> Sequence[Record]:
         """What models are measured on, and never trained on."""
-        return tuple(record for record in self.records if record.split == "val")
+        return select(self.records, lambda record: record.split == "val")
 
-    def labelled(self, split: str) -> tuple[Record, ...]:
+    def labelled(self, split: str) -> Sequence[Record]:
         """The records of a split that have a mask."""
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return tuple(record for record in self.records if record.split == split and record.mask is not None)
+        return select(self.records, lambda record: record.split == split and record.mask is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,7 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
     """
     folder.mkdir(parents=True, exist_ok=True)
     classes = dataset.classes
-    rows = [
+    rows = (
         (
             record.image_id,
             record.photo.as_posix(),
@@ -131,7 +136,7 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
             "" if record.crc32 is None else f"{record.crc32:08x}",
         )
         for record in dataset.records
-    ]
+    )
     write_table(folder / "images.csv", COLUMNS, rows)
     document = {
         "name": dataset.name,
@@ -142,10 +147,10 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
     }
     text = json.dumps(sealed(document), indent=2, ensure_ascii=False) + "\n"
     (folder / "dataset.json").write_text(text, encoding="utf-8", newline="\n")
-    write_table(folder / "skipped.csv", ("file", "reason"), [(item.file, item.reason) for item in skipped])
+    write_table(folder / "skipped.csv", ("file", "reason"), ((item.file, item.reason) for item in skipped))
 
 
-def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV with a header, UTF-8, lines ended by a line feed."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -194,33 +199,27 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def parse_table(table: bytes, index: dict[str, int]) -> tuple[Record, ...]:
-    """The records of ``images.csv``. Raises ValueError that names the line which is none."""
+def parse_table(table: bytes, index: Mapping[str, int]) -> Sequence[Record]:
+    """The records of ``images.csv``, parsed when they are asked for. Raises ValueError that names the line which is none."""
     try:
-        rows = csv.DictReader(io.StringIO(table.decode("utf-8"), newline=""))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"images.csv, line {table[: error.start].count(10) + 1}: it is not UTF-8") from error
-    records = []
-    try:
-        for row in rows:
-            records.append(parse_record(row, index))
-    except (KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
-        raise ValueError(f"images.csv, line {rows.line_num}: {type(error).__name__}: {error}") from error
-    return tuple(records)
+        return ParsedRows(table, COLUMNS, partial(parse_record, index=index))
+    except ValueError as error:
+        raise ValueError(f"images.csv, {error}") from error
 
 
-def parse_record(row: dict[str, str], index: dict[str, int]) -> Record:
+def parse_record(cells: Sequence[str], index: Mapping[str, int]) -> Record:
     """The record of a row of ``images.csv``; ``index``: the number of each class. Raises ValueError or KeyError where it is
     none."""
-    if row["split"] not in SPLITS:
-        raise ValueError(f"{row['image_id']} is in the unknown split {row['split']!r}")
+    image_id, photo, height, width, split, tags, mask, crc32 = cells
+    if split not in SPLITS:
+        raise ValueError(f"{image_id} is in the unknown split {split!r}")
     return Record(
-        image_id=row["image_id"],
-        photo=Path(row["photo"]),
-        height=int(row["height"]),
-        width=int(row["width"]),
-        split=row["split"],
-        tags=tuple(index[tag] for tag in row["tags"].split(";")) if row["tags"] else (),
-        mask=Path(row["mask"]) if row["mask"] else None,
-        crc32=int(row["crc32"], 16) if row["crc32"] else None,
+        image_id=image_id,
+        photo=Path(photo),
+        height=int(height),
+        width=int(width),
+        split=split,
+        tags=tuple(index[tag] for tag in tags.split(";")) if tags else (),
+        mask=Path(mask) if mask else None,
+        crc32=int(crc32, 16) if crc32 else None,
     )

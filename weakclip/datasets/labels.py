@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -172,7 +172,8 @@ def read_tags(path: Path, classes: ClassList, photos: PhotoNames, *, skip_missin
     Raises:
         WeakClipError: with file and lines: unknown tags, images listed twice or (unless ``skip_missing``) not there.
     """
-    rows, problems = json_rows(path) if path.suffix == ".json" else csv_rows(path)
+    problems: list[str] = []
+    rows = json_rows(path, problems) if path.suffix == ".json" else csv_rows(path, problems)
     index = {name: 1 + position for position, name in enumerate(classes.names)}
 
     def parse(where: str, tags: Sequence[str]) -> tuple[int, ...]:
@@ -222,12 +223,10 @@ def list_photos(
     return listed, problems
 
 
-def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
-    """Line, image and tags of each row of a ``tags.csv``, and what is wrong with others. Raises WeakClipError where it is no
-    such table."""
+def csv_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Line, image and tags of each row of a ``tags.csv``; what is wrong with others is added to ``problems``. Raises
+    WeakClipError where it is no such table."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
-    rows: list[tuple[str, str, list[str]]] = []
-    problems: list[str] = []
     try:
         header = [cell.strip().casefold() for cell in next(reader, [])]
         if header.count("image") != 1 or header.count("tags") != 1:
@@ -242,13 +241,12 @@ def csv_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
             if len(cells) != len(header):
                 problems.append(f"{where}: {len(cells)} cells where the heading has {len(header)}; join tags by semicolons")
                 continue
-            rows.append((where, cells[header.index("image")], cells[header.index("tags")].split(";")))
+            yield where, cells[header.index("image")], cells[header.index("tags")].split(";")
     except csv.Error as error:
         problems.append(f"line {reader.line_num}: {error}")
-    return rows, problems
 
 
-def json_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+def json_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, str, list[str]]]:
     """The same of a ``tags.json``, whose lines are its entries."""
     try:
         # Pairs instead of a dict: a dict would silently keep only the last of two entries for one image.
@@ -259,17 +257,14 @@ def json_rows(path: Path) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
         raise WeakClipError(f"{path} cannot be read as JSON: {error}", "mend the file") from error
     if not isinstance(document, tuple):
         raise WeakClipError(f"{path} is not an object", 'write {"image": ["tag", "tag"], ...}')
-    rows: list[tuple[str, str, list[str]]] = []
-    problems: list[str] = []
     for number, (name, tags) in enumerate(document, start=1):
         where = f"entry {number}"
         if not is_unicode(name):
             problems.append(f"{where}: the name {name!r} is not Unicode text")
         elif isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-            rows.append((where, name, tags))
+            yield where, name, tags
         else:
             problems.append(f"{where}: the tags of {name!r} are not a list of strings")
-    return rows, problems
 
 
 def unknown_tag(word: str, classes: ClassList) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ NO_TAG: Final = "it has no tag; training needs at least one"
 SKIP_HINT: Final = "mend or remove them, or leave them out: set dataset.on_error to skip"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
     """An image that a dataset layout offers; ``tags`` None: take them from the mask."""
 
@@ -45,14 +46,14 @@ def verify(
         WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
-    chunks = [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]
-    tasks = ((chunk, num_classes) for chunk in chunks)
-    results = in_processes(verify_chunk, tasks, max(1, min(workers(), len(chunks))))
+    starts = range(0, len(ordered), CHUNK)
+    tasks = ((ordered[start : start + CHUNK], num_classes) for start in starts)
+    results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
     records: list[Record] = []
     left_out = list(skipped)
-    for result in track(flatten(results), total=len(ordered), title="checking photos"):
+    for candidate, result in zip(ordered, track(results, total=len(ordered), title="checking photos"), strict=True):
         if isinstance(result, Record):
-            records.append(result)
+            records.append(with_parts_of(candidate, result))
         else:
             left_out.append(result)
     if left_out and on_error == "stop":
@@ -63,10 +64,12 @@ def verify(
     return tuple(records), tuple(left_out)
 
 
-def flatten(chunks: Iterator[list[Record | Skipped]]) -> Iterator[Record | Skipped]:
-    """What the chunks hold, one after the other."""
-    for chunk in chunks:
-        yield from chunk
+def with_parts_of(candidate: Candidate, record: Record) -> Record:
+    """The record as it is, its paths and texts those of the candidate: what comes back from another process are copies."""
+    tags = record.tags if candidate.tags is None else candidate.tags
+    return replace(
+        record, image_id=candidate.image_id, photo=candidate.photo, split=candidate.split, tags=tags, mask=candidate.mask
+    )
 
 
 def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Record | Skipped]:

@@ -6,7 +6,7 @@ On a CPU some batches are encoded side by side.
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -104,7 +104,7 @@ def cache_features(
     ):
         for shard, path in mine:
             _fill(
-                shard,
+                replace(shard),  # its rows go when it is filled
                 path,
                 encoder,
                 attributes,

@@ -1,17 +1,23 @@
 """A folder of shards and the index that says which image's rows are in which of them."""
 
+from __future__ import annotations
+
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
 from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.sealed import sealed, unsealed
 
 INDEX: Final = "index.json"
@@ -40,47 +46,91 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
     }
     part = folder / f"{INDEX}.part"
     with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
+        json.dump(sealed(content), file, indent=2, allow_nan=False)
+        file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / INDEX)
     sync_folder(folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """What `index.json` says: the attributes of all shards; the file, number of rows and checksum of each of them; each image's
+    first row."""
+
+    attributes: dict[str, Any]
+    shards: tuple[tuple[str, int, int], ...]
+    images: Mapping[str, int]
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """The first row of each shard, and the number of all rows."""
+        return tuple(accumulate((rows for _, rows, _ in self.shards), initial=0))
+
+    def shard_of(self, row: int) -> int:
+        return bisect_right(self.firsts, row) - 1
+
+    def part(self, image_ids: Iterable[str]) -> Index:
+        """The index of those of the images that it has and of the shards that they are in: a task is sent what it needs of it,
+        however large it is."""
+        rows = {image_id: self.images[image_id] for image_id in image_ids if image_id in self.images}
+        numbers = sorted({self.shard_of(row) for row in rows.values()})
+        shards = tuple(self.shards[number] for number in numbers)
+        left_out = {
+            number: self.firsts[number] - before
+            for number, before in zip(numbers, accumulate((rows for _, rows, _ in shards), initial=0), strict=False)
+        }
+        images = {image_id: row - left_out[self.shard_of(row)] for image_id, row in rows.items()}
+        return Index(attributes=self.attributes, shards=shards, images=images)
+
+
+def read_index(folder: Path, remedy: str) -> Index:
+    """The index of a folder. Raises WeakClipError, with the remedy, if it is missing or damaged."""
+    path = folder / INDEX
+    try:
+        content = unsealed(path.read_bytes())
+        images = content["images"]
+        index = Index(
+            attributes=content["attributes"],
+            shards=tuple((shard["file"], shard["rows"], shard["crc32"]) for shard in content["shards"]),
+            images=ImageFigures[int](ImageIds(images), np.fromiter(images.values(), np.int64)),
+        )
+        made_as = content["format"]
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", remedy) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
+    if made_as != FORMAT:
+        raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
+    return index
+
+
 class ShardFolder:
     """Reads rows by their number in the folder, opening each shard when it is first asked for.
 
     remedy is what to do about a damaged or missing file, for the hint of the error. open_at_most: how many shards are kept
-    open, those that were opened last; one that is opened again is checked again.
+    open, those that were opened last; one that is opened again is checked again. index: a part of the folder's.
     """
 
-    def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None) -> None:
+    def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None, index: Index | None = None) -> None:
         self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
-        path = folder / INDEX
-        try:
-            content = unsealed(path.read_bytes())
-            self.attributes: dict[str, Any] = content["attributes"]
-            self.images: dict[str, int] = content["images"]
-            """The first row of each image."""
-            self._files: list[tuple[str, int, int]] = [(s["file"], s["rows"], s["crc32"]) for s in content["shards"]]
-            made_as = content["format"]
-        except FileNotFoundError as error:
-            raise WeakClipError(f"{path} is missing", remedy) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
-        if made_as != FORMAT:
-            raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
-        self._firsts = list(accumulate((rows for _, rows, _ in self._files), initial=0))
+        self.index = read_index(folder, remedy) if index is None else index
         self._readers: dict[int, ShardReader] = {}
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return self.index.attributes
+
     def __len__(self) -> int:
-        return self._firsts[-1]
+        return self.index.firsts[-1]
 
     def first_row(self, image_id: str) -> int:
         """Return an image's first row. Raises WeakClipError if the folder does not hold the image."""
-        if image_id not in self.images:
-            raise WeakClipError(f"{self.folder} does not hold the image {image_id}", self._remedy)
-        return self.images[image_id]
+        try:
+            return self.index.images[image_id]
+        except KeyError:
+            raise WeakClipError(f"{self.folder} does not hold the image {image_id}", self._remedy) from None
 
     def count(self, row: int) -> int:
         """Return the number of entries of a row."""
@@ -101,13 +151,13 @@ class ShardFolder:
     def _place(self, row: int) -> tuple[ShardReader, int]:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        number = bisect_right(self._firsts, row) - 1
-        return self._reader(number), row - self._firsts[number]
+        number = self.index.shard_of(row)
+        return self._reader(number), row - self.index.firsts[number]
 
     def _reader(self, number: int) -> ShardReader:
         reader = self._readers.get(number)
         if reader is None:
-            name, rows, proof = self._files[number]
+            name, rows, proof = self.index.shards[number]
             reader = ShardReader(self.folder / name, self._remedy)
             if len(reader.layout.counts) != rows or reader.layout.attributes != self.attributes or reader.proof != proof:
                 raise WeakClipError(f"{reader.path} does not belong to {self.folder / INDEX}", self._remedy)

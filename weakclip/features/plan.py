@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from weakclip.datasets.index import Record
@@ -74,7 +75,7 @@ class ViewRecipe:
 class ShardPlan:
     """The images of one shard; its rows are their views, image by image."""
 
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     recipe: ViewRecipe
 
     @cached_property
@@ -114,13 +115,13 @@ def plan_shards(
 
     token_bytes: of a token in all blocks; view_bytes: what a view has beside its tokens.
     """
-    groups: list[list[Record]] = []
+    firsts: list[int] = []
     room = 0
-    for record in records:
+    for place, record in enumerate(records):
         needed = recipe.image_tokens(record) * token_bytes + recipe.view_count * view_bytes
-        if not groups or needed > room:
-            groups.append([])
+        if not firsts or needed > room:
+            firsts.append(place)
             room = shard_bytes
-        groups[-1].append(record)
         room -= needed
-    return tuple(ShardPlan(records=tuple(group), recipe=recipe) for group in groups)
+    bounds = pairwise([*firsts, len(records)])
+    return tuple(ShardPlan(records=records[first:end], recipe=recipe) for first, end in bounds)

@@ -51,7 +51,7 @@ class FeatureStore:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The images that have features, sorted."""
-        return tuple(self._shards.images)
+        return tuple(self._shards.index.images)
 
     def whole_rows(self, image_id: str) -> range:
         """Return the rows of an image's whole views: for each scale the photo, then its mirror image if they are kept."""

@@ -1,0 +1,76 @@
+"""A table of which the text is kept and little else: a row is parsed whenever it is asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar, overload
+
+import numpy as np
+
+from weakclip.selection import Selection, same_items
+
+T = TypeVar("T")
+NO_ROW: Final = (KeyError, TypeError, AttributeError, ValueError, csv.Error)
+
+
+class ParsedRows(Sequence[T]):
+    """What ``parse`` makes of the cells of each row of a CSV table.
+
+    All rows are parsed once at the beginning, to find what is wrong with them, and nothing is kept of that but where they
+    start: an image of a data set takes a line of text and eight bytes, where objects would take a thousand. Slices share them.
+    Sent to another process it is a tuple.
+    """
+
+    def __init__(self, table: bytes, columns: Sequence[str], parse: Callable[[Sequence[str]], T]) -> None:
+        """``table``: UTF-8, a heading of the ``columns`` first. Raises ValueError that names the line which is no row."""
+        self._table, self._parse = table, parse
+        ends, line = array("q", [0]), 0
+
+        def lines() -> Iterator[str]:
+            nonlocal line
+            end = 0
+            for text in io.BytesIO(table):
+                line, end = line + 1, end + len(text)
+                ends[-1] = end  # of the row that is being read, which may go on in the next line
+                yield text.decode("utf-8")
+
+        try:
+            for cells in csv.reader(lines(), strict=True):
+                if len(ends) == 1 and cells != [*columns]:
+                    raise ValueError(f"expected the heading {','.join(columns)}")
+                if len(cells) != len(columns):
+                    raise ValueError(f"{len(cells)} cells where the heading has {len(columns)}")
+                if len(ends) > 1:
+                    parse(cells)
+                ends.append(0)
+            if len(ends) == 1:
+                raise ValueError("it has no heading")
+        except NO_ROW as error:
+            raise ValueError(f"line {line}: {type(error).__name__}: {error}") from error
+        self._ends = np.array(ends[:-1], np.int64)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Selection[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Selection[T]:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self), dtype=np.int64)[place])
+        row = range(len(self))[place]
+        start, end = self._ends[row : row + 2].tolist()
+        (cells,) = csv.reader([self._table[start:end].decode("utf-8")], strict=True)
+        return self._parse(cells)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __eq__(self, other: object) -> bool:
+        return same_items(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[tuple[T, ...]], tuple[tuple[T, ...]]]:
+        return tuple, (tuple(self),)
