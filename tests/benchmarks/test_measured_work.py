@@ -49,4 +49,5 @@ def test_growth_is_shown_by_image_and_in_all() -> None:
     lines = [line.split() for line in table(steps).splitlines()]
     assert lines[1] == ["refine,", "ms", "an", "image", "1", "1.2", "1.20"]
     assert lines[2] == ["refine,", "MB", "100", "150", "1.50"]
-    assert lines[3] == ["refine,", "MB", "since", "its", "start", "99", "149"]
+    assert lines[3] == ["refine,", "bytes", "an", "image", "more", "505"]
+    assert lines[4] == ["refine,", "MB", "since", "its", "start", "99", "149"]

@@ -72,7 +72,7 @@ def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
     from weakclip.params import load
 
     crf = load(Path("params.yaml")).crf
-    kernel = CrfKernel(**crf.model_dump(exclude={"tag_limited", "gate"}))
+    kernel = CrfKernel(**crf.model_dump(include=set(CrfKernel.__dataclass_fields__)))
     records = dataset.training
     writer = ScoreWriter(Path("data/masks/scores"), [record.image_id for record in records], {})
     unsure = {}
