@@ -51,15 +51,22 @@ def sharp_texts(case: Case) -> Tensor:
     return enriched_texts(case, Stored(of_texts).array("attr_bank_sharp"))
 
 
+def levels(shares: tuple[float, ...]) -> Tensor:
+    """Of a normalisation: (3, 1, 1) float64 on 0..255."""
+    return torch.tensor([255 * share for share in shares], dtype=torch.float64).view(3, 1, 1)
+
+
 def network_input(case: Case) -> Tensor:
     """The photos in ImageNet's normalisation, then resized to a square: (B, 3, s, s)."""
     about = manifest(case, "excel")
-    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    mean, std = levels(IMAGENET_DEFAULT_MEAN), levels(IMAGENET_DEFAULT_STD)
     images = []
     for photo in about["photos"]:
         pixels = torch.from_numpy(weights().photo_like(photo["tag"], photo["shape"], about["seed"])).permute(2, 0, 1)
         side = (about["network_side"],) * 2
-        images.append(functional.interpolate(((pixels - mean) / std)[None], size=side, mode="bilinear", align_corners=False))
+        images.append(
+            functional.interpolate(((pixels - mean) / std).float()[None], size=side, mode="bilinear", align_corners=False)
+        )
     return torch.cat(images)
 
 
