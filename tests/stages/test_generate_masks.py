@@ -70,6 +70,25 @@ def test_scores_masks_and_figures_are_written(capsys: pytest.CaptureFixture[str]
     assert not list(Path(".resume/generate_masks").iterdir())
 
 
+def test_affinity_refines_the_scores_by_its_share() -> None:
+    def scores(share: float, blocks: int) -> list[np.ndarray]:
+        change_params(Path("params.yaml"), {"masks.affinity_blocks": blocks, "masks.affinity_share": share})
+        generate_masks.main()
+        store = ScoreStore(Path("data/masks/scores"))
+        return [store.read(image_id)[1] for image_id in store.image_ids]
+
+    plain, same, refined = scores(0.5, 0), scores(0.0, 3), scores(1.0, 3)
+    for one, other, changed in zip(plain, same, refined, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+        assert np.abs(changed - one).max() > 0.01
+
+
+def test_affinity_of_more_blocks_than_the_encoder_has_is_named() -> None:
+    change_params(Path("params.yaml"), {"masks.affinity_blocks": 6})
+    with pytest.raises(WeakClipError, match=r"masks\.affinity_blocks is 6, and the encoder has 5 blocks"):
+        generate_masks.main()
+
+
 def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     generate_masks.main()
     undisturbed = outs()

@@ -189,6 +189,30 @@ def test_a_killed_published_run_ends_with_the_same_bytes(monkeypatch: pytest.Mon
     assert outs() == undisturbed
 
 
+LOSSES: list[dict[str, object]] = [
+    {"weakclip.loss_clamp_patch": 8},
+    {"weakclip.balanced_score_map": True},
+    {"weakclip.affinity_weight": 0.1},
+    {"weakclip.boundary_algorithm": "par"},
+]
+
+
+@pytest.mark.parametrize("change", LOSSES)
+def test_the_published_variant_has_the_released_losses(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> None:
+    without_crops(monkeypatch)
+    change_params(Path("params.yaml"), PUBLISHED | change)
+    with pytest.raises(WeakClipError, match="has the released losses"):
+        train_weakclip.main()
+
+
+def test_losses_against_noise_affinity_and_par_train_and_are_recorded() -> None:
+    change_params(Path("params.yaml"), {name: value for change in LOSSES for name, value in change.items()})
+    train_weakclip.main()
+    assert unsealed(METRICS.read_bytes())["boundary_algorithm"] == "par"
+    rows = Path("data/results/train_weakclip/plots/metrics/affinity_loss.tsv").read_text().splitlines()
+    assert len(rows) > 1 and all(0 < float(row.split("\t")[1]) < 0.1 for row in rows[1:])
+
+
 @pytest.mark.parametrize("change", [{"weakclip.token_crop": 0.5}, {"weakclip.co_attention": False}])
 def test_the_published_variant_refuses_what_the_released_code_has_not(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
