@@ -15,6 +15,7 @@ from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.clip.model import load_clip
 from weakclip.datasets.index import read_dataset
 from weakclip.device import device
+from weakclip.features.blocks import block_widths
 from weakclip.features.cache import cache_features
 from weakclip.features.forecast import describe, seconds_per_token
 from weakclip.features.plan import ViewRecipe
@@ -24,6 +25,7 @@ from weakclip.progress import close_with, duration, say
 from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
+from weakclip.second_encoder import load_second_encoder, paired
 from weakclip.workers import workers
 
 
@@ -36,7 +38,8 @@ def main(
     """Run the frozen CLIP image encoder over all training photos once and keep its tokens."""
     p = parameters.load(params)
     records = read_dataset(dataset).training
-    encoder = ImageEncoder(load_clip(p.clip.model, p.clip.weights), p.clip.blocks, p.clip.precision).to(device())
+    clip = ImageEncoder(load_clip(p.clip.model, p.clip.weights), p.clip.blocks, p.clip.precision)
+    encoder = paired(clip, load_second_encoder(p.features.second_encoder, p.features.second_weights)).to(device())
     recipe = view_recipe(p, encoder.patch)
     slot = ResumeSlot.open(
         "cache_features",
@@ -54,7 +57,7 @@ def main(
         ),
     )
     token_format = FORMATS[p.features.dtype]
-    total = cache_size(records, recipe, token_format, encoder.blocks, encoder.width)
+    total = cache_size(records, recipe, token_format, block_widths(encoder.blocks, encoder.width, encoder.attributes))
     say(f"  {describe(total, seconds_per_token(encoder, p.clip.image_size, encoder.patch))}")
     start = time.monotonic()
     stored = cache_features(

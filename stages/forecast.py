@@ -16,10 +16,12 @@ from weakclip.clip.model import untrained_clip
 from weakclip.datasets.index import Dataset
 from weakclip.deeplab.model import build_deeplab
 from weakclip.device import device
+from weakclip.features.blocks import block_widths
 from weakclip.features.forecast import seconds_per_token, wait
 from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
 from weakclip.params import Params
+from weakclip.second_encoder import EncoderPair, load_second_encoder, paired
 from weakclip.sharpening import sharpened
 from weakclip.workers import workers
 
@@ -29,10 +31,16 @@ CROPS: Final = 4  # for the DeepLab at once: one alone would be slower than in a
 
 def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
     """The forecast of each stage."""
-    encoder = ImageEncoder(untrained_clip(p.clip.model), p.clip.blocks).to(device())
+    clip = ImageEncoder(untrained_clip(p.clip.model), p.clip.blocks)
+    encoder = paired(clip, load_second_encoder(p.features.second_encoder, "none")).to(device())
     recipe = view_recipe(p, encoder.patch)
     training, val = index.training, index.val
-    features = cache_size(training, recipe, FORMATS[p.features.dtype], encoder.blocks, encoder.width)
+    features = cache_size(
+        training,
+        recipe,
+        FORMATS[p.features.dtype],
+        block_widths(encoder.blocks, encoder.width, encoder.attributes),
+    )
     pace = paces(p, encoder, index.classes.num_classes)
     view = 1 + (p.clip.image_size // encoder.patch) ** 2
     windows = of.window_tokens(
@@ -61,7 +69,7 @@ def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
     return [of.Forecast(stage=stage, n_bytes=n_bytes, seconds=seconds) for stage, (n_bytes, seconds) in taken.items()]
 
 
-def paces(p: Params, encoder: ImageEncoder, num_classes: int) -> of.Pace:
+def paces(p: Params, encoder: ImageEncoder | EncoderPair, num_classes: int) -> of.Pace:
     """Time the encoder on two views, the CRF on a small photo and the DeepLab on a crop."""
     token = seconds_per_token(encoder, p.clip.image_size, encoder.patch)
     noise = np.random.default_rng(0)

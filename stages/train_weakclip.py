@@ -35,6 +35,7 @@ from weakclip.released.training import RELEASED_TUNING, image_batch_maker, relea
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import StepLog, write_metrics
 from weakclip.sampling import held_out
+from weakclip.second_encoder import load_same_second_encoder
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch, CachedViews, OnlineViews, batch_maker
 from weakclip.training_augmentation import TrainingAugmentation
@@ -60,6 +61,7 @@ def main(
     clip = load_same_clip(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], str(features)
     )
+    second = load_same_second_encoder(store.attributes.get("second"), str(features))
     settings = {"lr": p.lr, "seed": p.seed, "precision": p.clip.precision, **p.weakclip.model_dump(mode="json")}
     if not store.attributes["crop_views"]:
         settings |= {"scale": p.features.scale, "colour": p.features.colour, "base_size": p.masks.base_size}
@@ -79,6 +81,7 @@ def main(
         sizes=sizes,
         image_size=image_size,
         precision=p.clip.precision,
+        second=second,
     )
     model = network.model
     marked = held_out(len(index.training), p.weakclip.held_out_share, p.seed)
@@ -106,6 +109,7 @@ def main(
         image_size=image_size,
         sizes=sizes,
         classes=classes,
+        second=second,
     )
     figures = validation(model)
     held = {name.removeprefix("held_out_"): value for name, value in figures.items()} | {"n": int(np.sum(marked))}

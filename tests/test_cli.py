@@ -134,6 +134,13 @@ def test_published_recipe_writes_its_own_file_and_says_what_it_needs(here: Path,
     assert "published" in result.output and "docs/reproduce.md" in result.output
 
 
+@pytest.mark.parametrize("name", ["mini", "voc12", "coco14"])
+def test_best_recipe_writes_its_own_file_and_says_where_it_is_described(here: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["preset", name, "--recipe", "best"], catch_exceptions=False)
+    assert result.exit_code == 0 and "docs/method.md" in result.output
+    assert (here / "params.yaml").read_bytes() == (ROOT / "weakclip" / "presets" / "best" / f"{name}.yaml").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["mini", "voc12"])
 def test_recipe_repaired_is_what_every_preset_is_without_one(here: Path, name: str) -> None:
     assert CliRunner().invoke(app, ["preset", name, "--recipe", "repaired"], catch_exceptions=False).exit_code == 0
@@ -154,7 +161,7 @@ def test_unknown_recipe_brings_the_known_ones(here: Path) -> None:
     with pytest.raises(WeakClipError) as caught:
         cli.read_preset("voc12", "publised")
     assert caught.value.problem == "'publised' is not a recipe"
-    assert caught.value.hint == "did you mean published? there are: repaired, published"
+    assert caught.value.hint == "did you mean published? there are: repaired, best, published"
 
 
 def test_unknown_preset_brings_the_known_ones(here: Path) -> None:

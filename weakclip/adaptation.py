@@ -154,7 +154,7 @@ class Validation:
         row = self.store.whole_rows(record.image_id)[0]
         view = self.store.view(row)
         if model.encoder is None:
-            stored = sorted(self.store.read(row).items())
+            stored = sorted(self.store.read(row, self.store.all_blocks).items())
             blocks = [torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in stored]
         else:  # it has moved away from what the store holds
             photo = render_photo(read_photo(record.photo, record.crc32), view)

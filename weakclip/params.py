@@ -123,6 +123,13 @@ def _misfits(params: Params) -> Iterator[str]:
     clip, cam, weakclip, deeplab = params.clip, params.cam, params.weakclip, params.deeplab
     if (clip.model == "mini") != (clip.weights == "mini"):
         yield f"clip.weights is {clip.weights!r}, clip.model is {clip.model!r}: mini goes with mini only"
+    second, its_weights = params.features.second_encoder, params.features.second_weights
+    if second in ("none", "mini") and its_weights != second:
+        yield f"features.second_weights is {its_weights!r}: that of features.second_encoder {second} is {second}"
+    elif second not in ("none", "mini") and its_weights in ("none", "mini"):
+        yield f"features.second_weights is {its_weights!r}: that of {second} is timm or a file"
+    if second != "none" and weakclip.variant == "published":
+        yield f"features.second_encoder is {second!r}: weakclip.variant published has none"
     patch = _patch_size(clip.model)
     if patch and clip.image_size % patch:
         yield f"clip.image_size is {clip.image_size}: should be a multiple of the patch size of {clip.model}, {patch}"

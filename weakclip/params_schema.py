@@ -94,6 +94,11 @@ class FeaturesParams(Section):
     """Strength of the random colour distortion of a view, 0..1; 0 is none."""
     shard_gigabytes: Positive
     """Size at which a new HDF5 file is begun, 10**9 bytes."""
+    second_encoder: Name
+    """A second frozen encoder whose tokens the decoder sees beside CLIP's: a vision transformer of timm by name, such as
+    vit_small_patch14_dinov2, `mini`, or `none`. Paper: none."""
+    second_weights: Name
+    """Its weights: `timm` (its pretrained ones), a file, `mini`, or `none` where there is no second encoder."""
 
 
 class CamParams(Section):

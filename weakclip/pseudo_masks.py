@@ -24,11 +24,16 @@ from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
+<<<<<<< HEAD
 from weakclip.selection import Selection
+=======
+from weakclip.second_encoder import EncoderPair
+>>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
 from weakclip.write_behind import WriteBehind
 
 
 @torch.inference_mode()
+<<<<<<< HEAD
 def predictor(model: WeakClip, encoder: ImageEncoder, refinement: AffinityRefinement | None = None) -> Predict:
     """Pixels to logits, the text embeddings computed once. ``refinement``: of the logits of each window; none where it is
     None."""
@@ -42,6 +47,10 @@ def predictor(model: WeakClip, encoder: ImageEncoder, refinement: AffinityRefine
             "masks.affinity_blocks refines by the attention of a frozen encoder, and this network has one of its own",
             "set masks.affinity_blocks to 0, or train the repaired variant",
         )
+=======
+def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair) -> Predict:
+    """Pixels to logits, the text embeddings computed once."""
+>>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
     model.to(device())
     encoder.to(device())
     texts = model.eval().text_encoder()

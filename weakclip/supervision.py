@@ -19,6 +19,7 @@ from weakclip.features.views import View, crop_views, part_of_view, render_map, 
 from weakclip.images import read_photo
 from weakclip.masks import IGNORE, read_mask
 from weakclip.sampling import batch_indices
+from weakclip.second_encoder import EncoderPair
 from weakclip.seeding import rng
 
 
@@ -56,8 +57,12 @@ class CachedViews:
         return self.store.view(row), row
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
+<<<<<<< HEAD
         """Tokens (B, 1 + h w, C) float32 of each block, read from the store; the photos are not looked at."""
         blocks = self.store.read_batch([row for _, row in chosen])
+=======
+        blocks = self.store.read_batch([row for _, row in chosen], blocks=self.store.all_blocks)
+>>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
         return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 
 
@@ -65,7 +70,7 @@ class CachedViews:
 class OnlineViews:
     """Views drawn anew at every step and encoded on the spot: ``features.views: 0``."""
 
-    encoder: ImageEncoder
+    encoder: ImageEncoder | EncoderPair
     scale: tuple[float, float]
     colour: float
     image_size: int

@@ -33,6 +33,7 @@ PLUMBING = {
 WEIGHTS = {
     "weakclip/clip/model.py": "weakclip/weights/mini_clip.safetensors",
     "weakclip/deeplab/encoders.py": "weakclip/weights/mini_encoder.safetensors",
+    "weakclip/second_encoder.py": "weakclip/weights/mini_encoder.safetensors",
 }
 """Files that a module reads from the package, which no import shows."""
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from weakclip.datasets.index import Record
 from weakclip.device import to_host
 from weakclip.errors import WeakClipError
+from weakclip.features.blocks import SECOND, block_widths
 from weakclip.features.index import shard_name, write_index
 from weakclip.features.plan import ShardPlan, ViewRecipe, plan_shards
 from weakclip.features.shards import ShardLayout
@@ -40,7 +41,7 @@ class Encoder(Protocol):
     """A frozen image encoder with a class token and square patches.
 
     attributes says in JSON values what it is. Called with images (B, 3, h, w) uint8 it returns tokens (B, 1 + h * w / patch²,
-    width) float32 for each of its tapped blocks, the class token first.
+    width) float32 for each of its tapped blocks, the class token first. Tokens of a second encoder have the block `SECOND`.
     """
 
     @property
@@ -85,10 +86,11 @@ def cache_features(
     if recipe.image_size % encoder.patch or recipe.patch != encoder.patch:
         problem = f"clip.image_size is {recipe.image_size}: should be a multiple of the encoder's patch, {encoder.patch}"
         raise WeakClipError(problem, f"set it to {max(1, recipe.image_size // encoder.patch) * encoder.patch}")
-    token_bytes, view_bytes = stored_bytes(token_format, encoder.blocks, encoder.width)
+    widths = block_widths(encoder.blocks, encoder.width, encoder.attributes)
+    token_bytes, view_bytes = stored_bytes(token_format, widths)
     shards = plan_shards(records, recipe, token_bytes=token_bytes, shard_bytes=shard_bytes, view_bytes=view_bytes)
     per_image = recipe.view_count
-    total = cache_size(records, recipe, token_format, encoder.blocks, encoder.width)
+    total = cache_size(records, recipe, token_format, widths)
     folder.mkdir(parents=True, exist_ok=True)
     if world().main:
         _check_room(folder, total, recipe, len(encoder.blocks))
@@ -124,7 +126,7 @@ def _attributes(encoder: Encoder, recipe: ViewRecipe, token_format: TokenFormat)
     return {
         **encoder.attributes,
         "patch": encoder.patch,
-        "blocks": list(encoder.blocks),
+        "blocks": [block for block in encoder.blocks if block != SECOND],
         "width": encoder.width,
         "dtype": token_format.name,
         "image_size": recipe.image_size,
@@ -162,7 +164,8 @@ def _fill(
     encoders: int,
     bar: Bar | None,
 ) -> None:
-    columns = tuple(column for block in encoder.blocks for column in token_format.columns(block, encoder.width))
+    widths = block_widths(encoder.blocks, encoder.width, encoder.attributes)
+    columns = tuple(column for block, width in widths.items() for column in token_format.columns(block, width))
     layout = ShardLayout(columns=columns, counts=shard.counts, about=shard.about, attributes=attributes)
     writer = ShardWriter(path, layout, ranks=node())
     missing = {*writer.missing}
@@ -197,6 +200,7 @@ def _encode(encoder: Encoder, token_format: TokenFormat, pixels: Pixels, image_i
     """Return what is stored of views (B, H, W, 3), (B, entries, C) by column."""
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     columns: dict[str, NDArray[Any]] = {}
+    widths = block_widths(encoder.blocks, encoder.width, encoder.attributes)
     with torch.inference_mode():
         for block, tokens in zip(encoder.blocks, encoder(images), strict=True):
             stored = token_format.encode(tokens)
@@ -205,7 +209,7 @@ def _encode(encoder: Encoder, token_format: TokenFormat, pixels: Pixels, image_i
                 image_id = image_ids[finite.index(False)]
                 problem = f"features of {image_id} in block {block} are not numbers, or too large for {token_format.name}"
                 raise WeakClipError(problem, f"check clip.weights, or leave block {block} out of clip.blocks")
-            for column, part in zip(token_format.columns(block, encoder.width), stored, strict=True):
+            for column, part in zip(token_format.columns(block, widths[block]), stored, strict=True):
                 columns[column.name] = to_host(part).numpy()
     return columns
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -23,20 +23,20 @@ class CacheSize:
     n_bytes: int
 
 
-def stored_bytes(token_format: TokenFormat, blocks: Sequence[int], width: int) -> tuple[int, int]:
+def stored_bytes(token_format: TokenFormat, widths: Mapping[int, int]) -> tuple[int, int]:
     """The bytes of a token in all blocks, and those that a view has beside its tokens."""
     bytes_of = {False: 0, True: 0}
-    for block in blocks:
+    for block, width in widths.items():
         for column in token_format.columns(block, width):
             bytes_of[column.once_a_row] += np.dtype(column.dtype).itemsize * prod(column.shape)
     return bytes_of[False], bytes_of[True]
 
 
 def cache_size(
-    records: Sequence[Record], recipe: ViewRecipe, token_format: TokenFormat, blocks: Sequence[int], width: int
+    records: Sequence[Record], recipe: ViewRecipe, token_format: TokenFormat, widths: Mapping[int, int]
 ) -> CacheSize:
-    """What the views of the images take as tokens of ``width`` channels of so many blocks."""
-    token_bytes, view_bytes = stored_bytes(token_format, blocks, width)
+    """What the views of the images take as tokens of blocks with so many channels (`block_widths`)."""
+    token_bytes, view_bytes = stored_bytes(token_format, widths)
     tokens = sum(recipe.image_tokens(record) for record in records)
     views = len(records) * recipe.view_count
     return CacheSize(images=len(records), views=views, tokens=tokens, n_bytes=tokens * token_bytes + views * view_bytes)

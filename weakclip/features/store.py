@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.errors import WeakClipError
+from weakclip.features.blocks import SECOND, block_widths
 from weakclip.features.index import ShardFolder
 from weakclip.features.token_formats import FORMATS, Floats
 from weakclip.features.views import View
@@ -19,7 +20,8 @@ class FeatureStore:
     """Features written by `weakclip.features.cache`, read from a folder such as data/features.
 
     A row is a view of an image. Its array (1 + h * w, C) for each block starts with the class token; the patch tokens follow
-    row by row. An image's rows are its whole views, in the order of `whole_views`, then its crops.
+    row by row. ``blocks`` are CLIP's; where there was a second encoder, its tokens are those of one more, behind them in
+    ``all_blocks``. An image's rows are its whole views, in the order of `whole_views`, then its crops.
 
     Shards are opened when they are needed and their rows checked when first read; a damaged one raises WeakClipError with its
     name. No handle is held, so a store may be used after a fork and by several threads; sent to another process, it opens anew.
@@ -29,13 +31,17 @@ class FeatureStore:
         self._folder = folder
         self._shards = ShardFolder(folder, REMEDY)
         self.blocks: tuple[int, ...] = tuple(self.attributes["blocks"])
+        self.all_blocks = (*self.blocks, SECOND) if "second" in self.attributes else self.blocks
         self.patch: int = self.attributes["patch"]
         self.width: int = self.attributes["width"]
         dtype = str(self.attributes.get("dtype"))
         if dtype not in FORMATS:
             raise WeakClipError(f"{folder} holds tokens as {dtype}, this version reads {' and '.join(FORMATS)}", REMEDY)
         self._format = FORMATS[dtype]
-        self._names = {block: [column.name for column in self._format.columns(block, self.width)] for block in self.blocks}
+        self._widths = block_widths(self.all_blocks, self.width, self.attributes)
+        self._names = {
+            block: [column.name for column in self._format.columns(block, width)] for block, width in self._widths.items()
+        }
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
         return FeatureStore, (self._folder,)
@@ -76,31 +82,35 @@ class FeatureStore:
         return self._shards.count(row)
 
     def read(self, row: int, blocks: Sequence[int] | None = None) -> dict[int, Floats]:
-        """Return a row's tokens (1 + h * w, C), float16 or float32, by block: all of them or those asked for.
+        """Return a row's tokens (1 + h * w, C), float16 or float32, by block: CLIP's or those asked for.
 
         Where the file holds float16 they are windows on it, nothing is copied.
         """
         wanted = self.blocks if blocks is None else blocks
         return {block: self._format.decode(entries) for block, entries in self._entries(row, wanted)}
 
-    def read_batch(self, rows: Sequence[int], out: Mapping[int, Floats] | None = None) -> dict[int, Floats]:
-        """Return the tokens (B, 1 + h * w, C) by block of rows with equally many tokens, float32.
+    def read_batch(
+        self, rows: Sequence[int], out: Mapping[int, Floats] | None = None, blocks: Sequence[int] | None = None
+    ) -> dict[int, Floats]:
+        """Return the tokens (B, 1 + h * w, C) by block, CLIP's or those asked for, of rows with equally many tokens, float32.
 
         out may hold arrays to fill, float16 or float32, of at least B rows each; what is returned then are windows on them.
         """
         counts = {self.tokens(row) for row in rows}
         if len(counts) != 1:
             raise ValueError(f"expected rows with equally many tokens, got {sorted(counts)}")
-        shape = (len(rows), counts.pop(), self.width)
+        wanted = self.blocks if blocks is None else blocks
+        count = counts.pop()
         if out is None:
-            out = {block: np.empty(shape, dtype=np.float32) for block in self.blocks}
-        batch = {block: out[block][: len(rows)] for block in self.blocks}
+            out = {block: np.empty((len(rows), count, self._widths[block]), dtype=np.float32) for block in wanted}
+        batch = {block: out[block][: len(rows)] for block in wanted}
         for block, array in batch.items():
+            shape = (len(rows), count, self._widths[block])
             if array.shape != shape or array.dtype not in (np.float16, np.float32):
                 got = f"{array.shape} {array.dtype}"
                 raise ValueError(f"block {block}: expected an array {shape} float16 or float32 to fill, got {got}")
         for place, row in enumerate(rows):
-            for block, entries in self._entries(row, self.blocks):
+            for block, entries in self._entries(row, wanted):
                 self._format.decode_into(batch[block][place], entries)
         return batch
 

@@ -13,6 +13,7 @@ from weakclip.datasets.index import ClassList
 from weakclip.errors import WeakClipError
 from weakclip.network.variants import Network, build_variant
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, load_trainable
+from weakclip.second_encoder import SecondEncoder, load_same_second_encoder
 from weakclip.weights import load_weights, save_weights
 
 NAME = "weakclip"
@@ -56,11 +57,12 @@ def save_weakclip(
     classes: ClassList,
     architecture: ClipArchitecture | None = None,
     source: Mapping[str, object] | None = None,
+    second: SecondEncoder | None = None,
 ) -> None:
     """Writes the trained part and a card with all that `load_weakclip` needs, and with what no other encoder agrees.
 
     ``clip``: what it was trained from. ``architecture``: of a CLIP that is all in the trained part, where no other weights are
-    there to start from. ``source``: where imported weights come from.
+    there to start from. ``source``: where imported weights come from. ``second``: the second encoder it was trained with.
     """
     card = {
         "kind": NAME,
@@ -79,6 +81,8 @@ def save_weakclip(
     }
     if architecture is not None:
         card["architecture"] = architecture.card()
+    if second is not None:
+        card["second"] = second.described
     if source is not None:
         card["source"] = dict(source)
     save_weights(folder, NAME, model.trainable_state(), card)
@@ -108,6 +112,7 @@ def load_weakclip(folder: Path, precision: str = "float32") -> TrainedWeakClip:
         sizes=WeakClipSizes(**card["sizes"]),
         image_size=card["image_size"],
         precision=precision,
+        second=load_same_second_encoder(card.get("second"), str(folder)),
     )
     load_trainable(network.model, state, str(folder))
     return TrainedWeakClip(

@@ -12,6 +12,7 @@ from weakclip.images import Resize, resize_photo
 from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
 from weakclip.resampling import resize_without_antialias
+from weakclip.second_encoder import EncoderPair, SecondEncoder, paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Network:
     """``multiple``: sides of a resized photo are multiples of this. ``resize``: how photos are resized for the network."""
 
     model: WeakClip
-    encoder: ImageEncoder
+    encoder: ImageEncoder | EncoderPair
     multiple: int
     resize: Resize
 
@@ -33,9 +34,10 @@ def build_variant(
     sizes: WeakClipSizes,
     image_size: int,
     precision: str = "float32",
+    second: SecondEncoder | None = None,
 ) -> Network:
     """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels. ``precision``: what it
-    computes in, float32 or bfloat16.
+    computes in, float32 or bfloat16. ``second``: a second frozen encoder, for the repaired variant.
 
     Published starts from a copy of a frozen CLIP; one that is not frozen becomes its own.
     """
@@ -53,5 +55,7 @@ def build_variant(
         background_words=classes.background_words,
         sizes=sizes,
         precision=precision,
+        second_width=0 if second is None else second.width,
     )
-    return Network(model=model, encoder=ImageEncoder(clip, blocks, precision), multiple=clip.patch, resize=resize_photo)
+    encoder = paired(ImageEncoder(clip, blocks, precision), second)
+    return Network(model=model, encoder=encoder, multiple=clip.patch, resize=resize_photo)

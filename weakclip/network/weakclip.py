@@ -19,6 +19,7 @@ from weakclip.network.decode_head import DecodeHead
 from weakclip.network.neck import Neck
 from weakclip.network.pyramid import PlainPyramid, PyramidAdapter
 from weakclip.network.score_map import append_scores, merge_background, score_map
+from weakclip.network.second_encoder import SecondProjection
 from weakclip.weights import load_into
 
 
@@ -58,6 +59,7 @@ class WeakClip(nn.Module):
     ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
     resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
     whoever has its tokens may bring them. ``precision``: what it computes in, float32 or bfloat16; results are float32.
+    ``second``: for a second frozen encoder, whose tokens then follow CLIP's.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
@@ -75,6 +77,7 @@ class WeakClip(nn.Module):
         align_corners: bool = False,
         encoder: ImageEncoder | None = None,
         precision: str = "float32",
+        second: SecondProjection | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder  # first, so that what it shares with the projection is stored under its name
@@ -83,6 +86,7 @@ class WeakClip(nn.Module):
         self.co_attention = co_attention
         self.pyramid, self.neck, self.head = pyramid, neck, head
         self.background, self.align_corners, self.precision = background, align_corners, precision
+        self.second = second
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) RGB, 0..255 -> what `forward` takes, with gradients, by the network's own encoder."""
@@ -98,6 +102,7 @@ class WeakClip(nn.Module):
 
     def decode(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> Decoded:
         """What `forward` gives, and the features of the decode head."""
+        tokens, others = (tokens, None) if self.second is None else (tokens[:-1], tokens[-1])
         with arithmetic(self.precision):
             if texts is None:
                 texts = self.text_encoder()
@@ -107,7 +112,10 @@ class WeakClip(nn.Module):
                 texts, visual = self.co_attention(texts, visual)
             scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
             maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
-            logits, features = self.head(self.neck(append_scores(self.pyramid(maps), scores, self.align_corners)))
+            levels = append_scores(self.pyramid(maps), scores, self.align_corners)
+            if self.second is not None:
+                levels = append_scores(levels, self.second(others, height, width))
+            logits, features = self.head(self.neck(levels))
         return Decoded(logits.float(), scores.float(), features.float())
 
     def trainable_state(self) -> dict[str, Tensor]:
@@ -125,8 +133,12 @@ def build_weakclip(
     background_words: Sequence[str],
     sizes: WeakClipSizes,
     precision: str = "float32",
+    second_width: int = 0,
 ) -> WeakClip:
-    """The repaired variant: chained context decoder, trained pyramid adapter, background as the best of its words."""
+    """The repaired variant: chained context decoder, trained pyramid adapter, background as the best of its words.
+
+    ``second_width``: channels of a second encoder's tokens; 0 where there is none.
+    """
     background = background_phrases(background_words)
     phrases = [*background, *(describe(name, others) for name, others in zip(class_names, synonyms, strict=True))]
     num_classes = 1 + len(class_names)
@@ -140,10 +152,11 @@ def build_weakclip(
         projection=VisualProjection(clip),
         co_attention=co_attention,
         pyramid=pyramid,
-        neck=Neck(sizes.channels + num_classes, sizes.channels),
+        neck=Neck(sizes.channels + num_classes + (sizes.channels if second_width else 0), sizes.channels),
         head=DecodeHead(sizes.channels, num_classes),
         background=len(background),
         precision=precision,
+        second=SecondProjection(second_width, sizes.channels) if second_width else None,
     )
     for part in (model.pyramid, model.neck, model.head):
         part.to(memory_format=torch.channels_last)  # token maps come so; a quarter of the step's time on a CPU
