@@ -24,33 +24,25 @@ from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
-<<<<<<< HEAD
-from weakclip.selection import Selection
-=======
 from weakclip.second_encoder import EncoderPair
->>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
+from weakclip.selection import Selection
 from weakclip.write_behind import WriteBehind
 
 
 @torch.inference_mode()
-<<<<<<< HEAD
-def predictor(model: WeakClip, encoder: ImageEncoder, refinement: AffinityRefinement | None = None) -> Predict:
+def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: AffinityRefinement | None = None) -> Predict:
     """Pixels to logits, the text embeddings computed once. ``refinement``: of the logits of each window; none where it is
     None."""
-    depth = len(encoder.visual.transformer.resblocks)
-    if refinement is not None and refinement.blocks > depth:
+    if refinement is not None and refinement.blocks > encoder.depth:
         raise WeakClipError(
-            f"masks.affinity_blocks is {refinement.blocks}, and the encoder has {depth} blocks", f"set it to at most {depth}"
+            f"masks.affinity_blocks is {refinement.blocks}, and the encoder has {encoder.depth} blocks",
+            f"set it to at most {encoder.depth}",
         )
     if refinement is not None and model.encoder is not None:
         raise WeakClipError(
             "masks.affinity_blocks refines by the attention of a frozen encoder, and this network has one of its own",
             "set masks.affinity_blocks to 0, or train the repaired variant",
         )
-=======
-def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair) -> Predict:
-    """Pixels to logits, the text embeddings computed once."""
->>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
     model.to(device())
     encoder.to(device())
     texts = model.eval().text_encoder()

@@ -98,13 +98,26 @@ class EncoderPair(nn.Module):
         self.clip.release()
         self.second.network = nn.Identity()
 
+    @property
+    def depth(self) -> int:
+        """How many blocks CLIP's encoder has."""
+        return self.clip.depth
+
     def forward(self, images: Tensor) -> list[Tensor]:
         tokens: list[Tensor] = self.clip(images)
+        return [*tokens, self._others(images)]
+
+    def with_attention(self, images: Tensor, count: int) -> tuple[list[Tensor], Tensor]:
+        """What `forward` gives, and the attention of CLIP's last ``count`` blocks, see `ImageEncoder.with_attention`."""
+        tokens, attention = self.clip.with_attention(images, count)
+        return [*tokens, self._others(images)], attention
+
+    def _others(self, images: Tensor) -> Tensor:
         grid = images.shape[2] // self.patch, images.shape[3] // self.patch
         seen = images[:, :, : grid[0] * self.patch, : grid[1] * self.patch]
         with arithmetic(self.precision):
             others = self.second(seen, grid).float()
-        return [*tokens, torch.cat([others.mean(dim=1, keepdim=True), others], dim=1)]
+        return torch.cat([others.mean(dim=1, keepdim=True), others], dim=1)
 
 
 def load_second_encoder(name: str, weights: str) -> SecondEncoder | None:

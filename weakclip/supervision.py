@@ -57,12 +57,8 @@ class CachedViews:
         return self.store.view(row), row
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
-<<<<<<< HEAD
         """Tokens (B, 1 + h w, C) float32 of each block, read from the store; the photos are not looked at."""
-        blocks = self.store.read_batch([row for _, row in chosen])
-=======
         blocks = self.store.read_batch([row for _, row in chosen], blocks=self.store.all_blocks)
->>>>>>> 5a36964 (A second frozen encoder beside CLIP, cached and seen by the decoder; recipe best for VOC and COCO with DINOv2 and EVA-02)
         return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 
 

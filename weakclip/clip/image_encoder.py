@@ -66,6 +66,11 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(clip.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(clip.std).view(3, 1, 1) * 255, persistent=False)
 
+    @property
+    def depth(self) -> int:
+        """How many blocks it has."""
+        return len(self.visual.transformer.resblocks)
+
     def release(self) -> None:
         """Gives the memory of the blocks back, where all features are cached; it cannot encode any more. What other parts share
         with it, such as CLIP's projection, stays."""
