@@ -66,7 +66,8 @@ def duration(seconds: float) -> str:
 def fitted(width: int, title: str, counts: str, note: str) -> tuple[str, int, str]:
     """What of a bar's line has room in ``width`` columns: title, length of the bar, and what stands after it.
 
-    ``note``: parts between two spaces. A narrow terminal costs its last ones first, then the bar's length, down to `SHORTEST_BAR`, then the end of the title.
+    ``note``: parts between two spaces. A narrow terminal costs its last ones first, then the bar's length, down to
+    `SHORTEST_BAR`, then the end of the title.
     """
     room = width - BESIDE_BAR - SHORTEST_BAR - len(counts)
     if len(title) > room:

@@ -1,6 +1,7 @@
 """`weakclip export` as a user types it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages.cli import app
 from stages.export import FORMATS
 from tests.conftest import ROOT
 from tests.export.conftest import dataset, masked  # noqa: F401
+from weakclip.datasets.coco_classes import CLASSES
 from weakclip.datasets.index import Dataset, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.export.masked_photos import MaskedPhoto
@@ -64,6 +66,17 @@ def test_wrong_commands_are_refused_and_leave_nothing() -> None:
     with pytest.raises(WeakClipError, match=r"a\.png is 4 x 3 pixels, the photo 56 x 40"):
         export("coco", "out.json")
     assert {path.name for path in Path().iterdir()} == {"data", "params.yaml"}
+
+
+def test_a_coco_dataset_keeps_cocos_numbers(dataset: Dataset) -> None:  # noqa: F811
+    records = tuple(replace(record, image_id=f"{7 * number:012d}") for number, record in enumerate(dataset.records, start=1))
+    write_dataset(replace(dataset, name="coco14", classes=CLASSES, records=records), Path("data/dataset"))
+    for record in records:
+        write_mask(REFINED / f"{record.image_id}.png", np.full((record.height, record.width), 12, np.uint8))
+    export("coco", "coco.json")
+    document = json.loads(Path("coco.json").read_text())
+    assert [image["id"] for image in document["images"]] == [7, 14, 21]
+    assert {(row["image_id"], row["category_id"]) for row in document["annotations"]} == {(7, 13), (14, 13), (21, 13)}
 
 
 def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
