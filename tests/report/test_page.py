@@ -107,6 +107,7 @@ def test_headlines_have_deltas_and_say_what_was_measured() -> None:
     assert "200 val images, scale 1, not mirrored, no CRF" in html
     assert "How these figures are counted" in html
     assert [delta for _, _, delta in deltas([SEED, VAL])] == [None, pytest.approx(9.79)]
+    assert conditions({**SEED.block, "background_threshold": 0.4231}).endswith("no CRF, threshold 0.42")
     assert conditions(REFINED.block) == "1,464 train images, with CRF"
     assert conditions({**REFINED.block, "crf": False, "algorithm": "par"}) == "1,464 train images, with PAR"
     assert conditions({**REFINED.block, "source": "import"}) == "1,464 train images, seeds of another method, with CRF"

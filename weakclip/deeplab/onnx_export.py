@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import json
-import os
-import warnings
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.deeplab.network import DeepLab
-from weakclip.errors import WeakClipError
+from weakclip.onnx_file import write_onnx
 
-PACKAGES: Final = ("onnx", "onnxscript")
-OPSET: Final = 20
-INPUT: Final = "photos"
 OUTPUT: Final = "probabilities"
 
 
@@ -43,49 +34,14 @@ class Probabilities(nn.Module):
         return logits[..., :height, :width].softmax(dim=1)
 
 
-def export_onnx(model: DeepLab, out: Path) -> None:
-    """Write the file, weights inside, at one scale and without the mirror; batch, height and width are free.
+def export_deeplab(model: DeepLab, out: Path) -> None:
+    """Write the file, at one scale and without the mirror; batch, height and width are free.
 
     Its metadata hold the names of the classes (``classes``, JSON) and the hash of the weights (``weights_sha256``).
 
     Raises:
         WeakClipError: the packages that write ONNX are not installed.
     """
-    missing = [name for name in PACKAGES if not installed(name)]
-    if missing:
-        raise WeakClipError(f"{' and '.join(missing)} cannot be imported", "`pip install -e .[onnx]` installs what ONNX needs")
-    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     example = torch.zeros(2, 3, 3 * model.multiple + 8, 4 * model.multiple + 8)
-    # torch reports its steps and warns of its own deprecations.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Probabilities(model.cpu()).eval(),
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(free,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("expected torch.onnx.export to return a program")
-    card = model.card
-    program.model.metadata_props["classes"] = json.dumps(card.get("classes"), ensure_ascii=False)
-    program.model.metadata_props["weights_sha256"] = str(card.get("weights_sha256"))
-    part = out.with_name(f".{out.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        program.save(os.fspath(part))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def installed(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
+    about = {"classes": model.card.get("classes"), "weights_sha256": str(model.card.get("weights_sha256"))}
+    write_onnx(Probabilities(model), example, out, free=(0, 2, 3), output=OUTPUT, about=about)

@@ -41,6 +41,9 @@ def conditions(block: Mapping[str, object]) -> str:
         parts.append("with PAR")
     elif "crf" in block:
         parts.append("with CRF" if block["crf"] else "no CRF")
+    threshold = block.get("background_threshold")
+    if isinstance(threshold, int | float):  # one that was chosen by the maps themselves
+        parts.append(f"threshold {threshold:.2f}")
     return ", ".join(parts)
 
 
@@ -81,7 +84,7 @@ def _stage_card(stage: StageFigures, value: float, delta: float | None) -> str:
     augmented = stage.block.get("miou_trainaug")
     if isinstance(augmented, int | float):
         note += f"; {augmented:.1f} on {stage.block['n_trainaug']:,} trainaug images"
-    return _card(f"{stage.stage}: {STAGES[stage.stage]}", f"{value:.1f}{change}", note)
+    return _card(STAGES[stage.stage], f"{value:.1f}{change}", note)
 
 
 def _card(name: str, value: str, note: str) -> str:

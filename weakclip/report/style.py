@@ -68,7 +68,8 @@ i { display: inline-block; width: .85em; height: .85em; margin-right: .3em; bord
 #controls input { width: 110px; accent-color: var(--link); }
 .row, .group { scroll-margin-top: 4rem; }
 .rows { display: grid; gap: .75rem; }
-.val .rows { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
+.val .rows { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+  align-items: start; }
 .row header { display: flex; flex-wrap: wrap; gap: 0 .9rem; margin-bottom: .4rem; }
 .row header b { overflow-wrap: anywhere; }
 .panels { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 320px)); gap: .5rem; }
