@@ -242,7 +242,7 @@ def export_onnx(
     out: Annotated[Path, typer.Option(help="new .onnx file")],
     model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
 ) -> None:
-    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out; or the WeakCLIP: windows in, logits out.
+    """Write the trained DeepLab as ONNX (photos in, class probabilities out) or the WeakCLIP (windows in, logits out).
 
     Reads:  the model's folder.
     Writes: --out, as large as the weights. For the WeakCLIP, CLIP's image encoder among them.

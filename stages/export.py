@@ -25,6 +25,7 @@ from weakclip.export.yolo import write_yolo
 from weakclip.params import load
 from weakclip.progress import say, track
 from weakclip.refinement import Refinement
+from weakclip.scores import ScoreStore
 from weakclip.workers import workers
 
 Write = Callable[[Iterator[MaskedPhoto], Dataset, Path, Path], Mapping[str, int]]
@@ -92,6 +93,7 @@ def main(
     photos: Iterator[MaskedPhoto] = read_masked_photos(records, masks, index.classes.num_classes)
     if confidence is not None:
         refinement = refinement_of(params, confidence)
+        have_scores(records, masks, scores)
         photos = gated_photos(records, masks, index.classes.num_classes, scores, refinement, workers())
     root = folder_of_photos(index.records)
     with (new_file if wanted.ending else new_folder)(out) as part:
@@ -109,6 +111,17 @@ def refinement_of(params: Path, gate: float) -> Refinement:
         raise WeakClipError(f"--confidence is {gate}", "give a probability, above 0 and at most 1, such as 0.9")
     crf = load(params).crf
     return Refinement(kernel=mask_kernel(crf), tag_limited=crf.tag_limited, gate=gate)
+
+
+def have_scores(records: Sequence[Record], masks: Path, scores: Path) -> None:
+    """Refuse masks that the class scores are not of."""
+    there = set(ScoreStore(scores).image_ids)
+    missing = [record.image_id for record in records if record.image_id not in there]
+    if missing:
+        problem = (
+            f"{scores} has no class scores of {len(missing):,} of the {len(records):,} masks in {masks}, first {missing[0]}"
+        )
+        raise WeakClipError(problem, "--confidence is for data/masks/refined: training images, whose scores are kept")
 
 
 def splits_of(index: Dataset, records: Sequence[Record]) -> str:
