@@ -79,7 +79,7 @@ def photos(p: Params) -> Line:
         reason = "links to nothing" if PHOTOS.is_symlink() else "is missing"
         raise WeakClipError(f"{PHOTOS} {reason}", hint)
     try:
-        found = any(PHOTOS.iterdir())
+        found = any(path.name != "README.md" for path in PHOTOS.iterdir())  # that is there from the beginning
     except OSError as error:
         raise WeakClipError(f"{PHOTOS} cannot be read: {error.strerror}", f"`chmod -R u+rX {PHOTOS.resolve()}`") from error
     if not found:

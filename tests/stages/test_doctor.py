@@ -93,6 +93,10 @@ def test_photos_and_weights_that_are_not_there_are_named(tmp_path: Path, monkeyp
     Path("data/raw/photos").symlink_to("nowhere")
     with pytest.raises(WeakClipError, match="links to nothing"):
         photos(load())
+    Path("data/raw/nowhere").mkdir()
+    Path("data/raw/nowhere/README.md").touch()  # as in a fresh clone
+    with pytest.raises(WeakClipError, match="is empty"):
+        photos(load())
     change_params(Path("params.yaml"), {"clip.weights": "data/raw/clip.pt"})
     with pytest.raises(WeakClipError, match=r"clip.weights data/raw/clip.pt is missing"):
         clip_weights(load())
