@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from stages.cli import app
-from weakclip import onnx_file
+from weakclip.onnx_export import file as onnx_file
 from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.prediction import load_deeplab, predict_batch
 from weakclip.errors import WeakClipError

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.network.trained import TrainedWeakClip
-from weakclip.onnx_file import write_onnx
+from weakclip.onnx_export.file import write_onnx
 
 OUTPUT: Final = "logits"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.deeplab.network import DeepLab
-from weakclip.onnx_file import write_onnx
+from weakclip.onnx_export.file import write_onnx
 
 OUTPUT: Final = "probabilities"
 
