@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from weakclip.onnx_export import deeplab as of_deeplab
 from weakclip.deeplab.prediction import load_deeplab
 from weakclip.errors import WeakClipError
-from weakclip.onnx_export import weakclip as of_weakclip
 from weakclip.network.trained import NAME, load_weakclip
+from weakclip.onnx_export import deeplab as of_deeplab
+from weakclip.onnx_export import weakclip as of_weakclip
 from weakclip.onnx_export.file import INPUT
 from weakclip.progress import say, size
 

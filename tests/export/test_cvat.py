@@ -8,8 +8,8 @@ from PIL import Image
 from tests.export.conftest import CLASSES
 from weakclip.export.cvat import objects, write_cvat
 from weakclip.export.masked_photos import MaskedPhoto
-from weakclip.export.regions import regions
 from weakclip.masks import PALETTE
+from weakclip.regions import regions
 
 
 def read_archive(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from stages.cli import app
-from weakclip.onnx_export import file as onnx_file
 from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.prediction import load_deeplab, predict_batch
 from weakclip.errors import WeakClipError
+from weakclip.onnx_export import file as onnx_file
 from weakclip.weights import save_weights
 
 

@@ -107,7 +107,6 @@ def test_headlines_have_deltas_and_say_what_was_measured() -> None:
     assert "200 val images, scale 1, not mirrored, no CRF" in html
     assert "How these figures are counted" in html
     assert [delta for _, _, delta in deltas([SEED, VAL])] == [None, pytest.approx(9.79)]
-    assert conditions({**SEED.block, "background_threshold": 0.4231}).endswith("no CRF, threshold 0.42")
     assert conditions(REFINED.block) == "1,464 train images, with CRF"
     assert conditions({**REFINED.block, "crf": False, "algorithm": "par"}) == "1,464 train images, with PAR"
     assert conditions({**REFINED.block, "source": "import"}) == "1,464 train images, seeds of another method, with CRF"
@@ -130,6 +129,15 @@ def test_without_true_masks_it_shows_what_is_known_without_them() -> None:
 
 def test_missing_true_masks_of_val_alone_are_mentioned() -> None:
     assert "no figure for the network itself" in render_page(report(stages=(SEED, REFINED)))
+
+
+def test_thresholds_that_were_chosen_from_the_maps_are_shown() -> None:
+    thresholds = {"cat": {"low": 0.31, "at": 0.454, "high": 0.6}, "<b>": {"low": 0.1, "at": 0.2, "high": 0.3}}
+    seed = StageFigures(stage="seed", block={"split": "train", "n": 5, "thresholds": thresholds})
+    html = render_page(report(stages=(seed,), class_iou=[], confusions=[]))
+    assert '<th scope="row">cat</th><td>0.45</td><td>0.31 to 0.60</td>' in html and "&lt;b&gt;</th><td>0.20" in html
+    assert not Page(html).open
+    assert "Thresholds" not in render_page(report())
 
 
 def test_bars_are_as_long_as_the_iou_and_sorted() -> None:

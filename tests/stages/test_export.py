@@ -80,12 +80,12 @@ def test_a_coco_dataset_keeps_cocos_numbers(dataset: Dataset) -> None:  # noqa: 
 
 
 def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
-    from weakclip.crf import CrfKernel, dense_crf
+    from stages._kernels import mask_kernel
+    from weakclip.crf import dense_crf
     from weakclip.images import read_photo
     from weakclip.params import load
 
-    crf = load(Path("params.yaml")).crf
-    kernel = CrfKernel(**crf.model_dump(exclude={"tag_limited", "gate"}))
+    kernel = mask_kernel(load(Path("params.yaml")).crf)
     records = dataset.training
     writer = ScoreWriter(Path("data/masks/scores"), [record.image_id for record in records], {})
     unsure = {}

@@ -18,9 +18,9 @@ from PIL import Image
 
 from weakclip.datasets.index import ClassList
 from weakclip.export.masked_photos import MaskedPhoto
-from weakclip.export.regions import regions
 from weakclip.export.voc import labelmap
 from weakclip.masks import IGNORE, PALETTE
+from weakclip.regions import regions
 
 MOST_OBJECTS: Final = 255  # that colours of the palette can tell apart
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment a zip knows: the same masks give the same bytes

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from weakclip.report.thresholds import threshold_table
+
 STAGES: Final = {"seed": "CAM seed", "pseudo": "pseudo mask", "refined": "refined mask", "val": "DeepLab"}
 COUNTING: Final = (
     "Intersection over union of a class is the number of its pixels that were found, over the number of pixels that are of the "
@@ -41,9 +43,6 @@ def conditions(block: Mapping[str, object]) -> str:
         parts.append("with PAR")
     elif "crf" in block:
         parts.append("with CRF" if block["crf"] else "no CRF")
-    threshold = block.get("background_threshold")
-    if isinstance(threshold, int | float):  # one that was chosen by the maps themselves
-        parts.append(f"threshold {threshold:.2f}")
     return ", ".join(parts)
 
 
@@ -75,6 +74,7 @@ def quality_section(stages: Sequence[StageFigures], without_masks: Mapping[str, 
     if known:
         between = "<h3>Known without true masks</h3>\n" if cards else ""
         parts.append(f'{between}<div class="cards small">\n{known}</div>\n')
+    parts += [threshold_table(stage.block) for stage in stages if stage.stage == "seed"]
     return "".join(parts)
 
 
