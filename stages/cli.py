@@ -248,13 +248,14 @@ def export(
 @app.command("export-onnx")
 def export_onnx(
     out: Annotated[Path, typer.Option(help="new .onnx file")],
-    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab")] = Path("data/deeplab"),
+    model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
 ) -> None:
-    """Write the trained DeepLab as ONNX: photos of any size in, class probabilities out. Needs `pip install -e .[onnx]`.
+    """Write the trained DeepLab as ONNX (photos in, class probabilities out) or the WeakCLIP (windows in, logits out).
 
     Reads:  the model's folder.
-    Writes: --out, as large as the weights.
-    Costs:  tracing the network once, and memory for its weights twice.
+    Writes: --out, as large as the weights. For the WeakCLIP, CLIP's image encoder among them.
+    Costs:  tracing the network once, half a minute for a small one, and memory for its weights twice.
+    Needs:  `pip install -e .[onnx]`.
     """
     from stages import export_onnx as command  # here, so that the other commands start without torch
 

@@ -5,7 +5,6 @@ Each returns what it found, or raises WeakClipError for what the pipeline cannot
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections import Counter
@@ -27,12 +26,13 @@ from weakclip.deeplab.encoders import weights_file
 from weakclip.device import device
 from weakclip.downloads import Download, cached, clip_download, encoder_download, unreachable
 from weakclip.errors import WeakClipError
+from weakclip.features.index import INDEX, ShardFolder
 from weakclip.params import Params, load
 from weakclip.progress import duration, say, size
 from weakclip.workers import workers
 
 PHOTOS: Final = Path("data/raw/photos")
-FEATURES: Final = Path("data/features/index.json")
+FEATURES: Final = Path("data/features")
 OUTS: Final = (Path("data/features"), Path("data/cam"), Path("data/masks"), Path(".resume"))
 FEW: Final = 5  # training images of a class
 
@@ -79,7 +79,7 @@ def photos(p: Params) -> Line:
         reason = "links to nothing" if PHOTOS.is_symlink() else "is missing"
         raise WeakClipError(f"{PHOTOS} {reason}", hint)
     try:
-        found = any(PHOTOS.iterdir())
+        found = any(path.name != "README.md" for path in PHOTOS.iterdir())  # that is there from the beginning
     except OSError as error:
         raise WeakClipError(f"{PHOTOS} cannot be read: {error.strerror}", f"`chmod -R u+rX {PHOTOS.resolve()}`") from error
     if not found:
@@ -98,7 +98,8 @@ def dataset(folder: Path) -> list[Line]:
             f"{len(missing):,} of {len(index.records):,} photos are missing, first {missing[0]}",
             "put them back, or index what is there: `dvc repro --force prepare_dataset`",
         )
-    skipped = len((folder / "skipped.csv").read_text(encoding="utf-8").splitlines()) - 1
+    left_out = folder / "skipped.csv"
+    skipped = len(left_out.read_text(encoding="utf-8").splitlines()) - 1 if left_out.is_file() else 0
     return [*dataset_lines(index), *skipped_lines(skipped, len(index.records), folder)]
 
 
@@ -172,9 +173,9 @@ def download_line(name: str, what: str, download: Download) -> Line:
 
 def features(p: Params) -> Line | None:
     """Whether cached features were made with this CLIP and its way of preprocessing."""
-    if not FEATURES.is_file():
+    if not (FEATURES / INDEX).is_file():
         return None
-    made = json.loads(FEATURES.read_text(encoding="utf-8"))["attributes"]
+    made = ShardFolder(FEATURES, "`dvc repro --force cache_features` makes them anew").attributes
     mean, std = normalisation(p)
     wanted = {"model": p.clip.model, "weights": p.clip.weights, "mean": list(mean), "std": list(std)}
     other = [f"{name} {made.get(name)}" for name, value in wanted.items() if made.get(name) != value]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from stages._kernels import mask_kernel
 from stages.exchange import new_folder
-from weakclip.datasets.index import ClassList, Dataset, Record, read_dataset
+from weakclip.datasets.index import Dataset, Record, read_dataset
 from weakclip.errors import WeakClipError
-from weakclip.export.coco import as_polygons, as_run_lengths, write_coco
+from weakclip.export.coco import Segmentation, as_polygons, as_run_lengths, write_coco
 from weakclip.export.confidence import gated_photos
 from weakclip.export.cvat import write_cvat
 from weakclip.export.label_studio import write_label_studio
@@ -25,10 +25,11 @@ from weakclip.export.yolo import write_yolo
 from weakclip.params import load
 from weakclip.progress import say, track
 from weakclip.refinement import Refinement
+from weakclip.scores import ScoreStore
 from weakclip.workers import workers
 
-Write = Callable[[Iterator[MaskedPhoto], ClassList, Path, Path], Mapping[str, int]]
-"""Photos, classes, the folder of all photos, and where to write -> how much of what was written."""
+Write = Callable[[Iterator[MaskedPhoto], Dataset, Path, Path], Mapping[str, int]]
+"""Photos, the dataset that they are of, the folder of all photos, and where to write -> how much of what was written."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,30 @@ class Format:
     hint: str
 
 
+def in_coco(
+    photos: Iterator[MaskedPhoto], index: Dataset, root: Path, out: Path, *, segmentation: Segmentation
+) -> Mapping[str, int]:
+    return write_coco(photos, index.classes, root, out, segmentation, images_of_coco=index.name == "coco14")
+
+
 FORMATS: Mapping[str, Format] = {
-    "coco": Format(
-        partial(write_coco, segmentation=as_run_lengths),
-        ".json",
-        "file names in it are relative to {photos}",
-    ),
-    "coco-polygons": Format(
-        partial(write_coco, segmentation=as_polygons),
-        ".json",
-        "file names in it are relative to {photos}",
-    ),
+    "coco": Format(partial(in_coco, segmentation=as_run_lengths), ".json", "file names in it are relative to {photos}"),
+    "coco-polygons": Format(partial(in_coco, segmentation=as_polygons), ".json", "file names in it are relative to {photos}"),
     "yolo": Format(
-        lambda photos, classes, root, out: write_yolo(photos, classes, out), "", "yolo segment train data={out}/data.yaml"
+        lambda photos, index, root, out: write_yolo(photos, index.classes, out), "", "yolo segment train data={out}/data.yaml"
     ),
     "voc": Format(
-        lambda photos, classes, root, out: write_voc(photos, classes, out),
+        lambda photos, index, root, out: write_voc(photos, index.classes, out),
         "",
         'for torchvision: VOCSegmentation("{out}")',
     ),
     "cvat": Format(
-        write_cvat,
+        lambda photos, index, root, out: write_cvat(photos, index.classes, root, out),
         ".zip",
         "upload it as annotations (Segmentation mask 1.1) of a task with {photos}",
     ),
     "label-studio": Format(
-        write_label_studio,
+        lambda photos, index, root, out: write_label_studio(photos, index.classes, root, out),
         "",
         "labels.xml is the labelling interface; import tasks.json, serve {photos}",
     ),
@@ -94,10 +93,11 @@ def main(
     photos: Iterator[MaskedPhoto] = read_masked_photos(records, masks, index.classes.num_classes)
     if confidence is not None:
         refinement = refinement_of(params, confidence)
+        have_scores(records, masks, scores)
         photos = gated_photos(records, masks, index.classes.num_classes, scores, refinement, workers())
     root = folder_of_photos(index.records)
     with (new_file if wanted.ending else new_folder)(out) as part:
-        counts = wanted.write(track(photos, total=len(records), title="exporting"), index.classes, root, part)
+        counts = wanted.write(track(photos, total=len(records), title="exporting"), index, root, part)
     without = len(index.records) - len(records)
     say(f"wrote {', '.join(f'{count:,} {name}' for name, count in counts.items())} to {out}")
     if without:
@@ -111,6 +111,17 @@ def refinement_of(params: Path, gate: float) -> Refinement:
         raise WeakClipError(f"--confidence is {gate}", "give a probability, above 0 and at most 1, such as 0.9")
     crf = load(params).crf
     return Refinement(kernel=mask_kernel(crf), tag_limited=crf.tag_limited, gate=gate)
+
+
+def have_scores(records: Sequence[Record], masks: Path, scores: Path) -> None:
+    """Refuse masks that the class scores are not of."""
+    there = set(ScoreStore(scores).image_ids)
+    missing = [record.image_id for record in records if record.image_id not in there]
+    if missing:
+        problem = (
+            f"{scores} has no class scores of {len(missing):,} of the {len(records):,} masks in {masks}, first {missing[0]}"
+        )
+        raise WeakClipError(problem, "--confidence is for data/masks/refined: training images, whose scores are kept")
 
 
 def splits_of(index: Dataset, records: Sequence[Record]) -> str:

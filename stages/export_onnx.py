@@ -1,10 +1,13 @@
-"""Write the retrained DeepLab as an ONNX file: not a stage of the pipeline, `weakclip export-onnx` runs it."""
+"""Write a trained DeepLab or WeakCLIP as an ONNX file: not a stage of the pipeline, `weakclip export-onnx` runs it."""
 
 from pathlib import Path
 
-from weakclip.deeplab.onnx_export import INPUT, OUTPUT, export_onnx
 from weakclip.deeplab.prediction import load_deeplab
 from weakclip.errors import WeakClipError
+from weakclip.network.trained import NAME, load_weakclip
+from weakclip.onnx_export import deeplab as of_deeplab
+from weakclip.onnx_export import weakclip as of_weakclip
+from weakclip.onnx_export.file import INPUT
 from weakclip.progress import say, size
 
 
@@ -14,6 +17,13 @@ def main(model: Path, out: Path) -> None:
         raise WeakClipError(f"{out} does not end in .onnx", "`--out deeplab.onnx`")
     if out.exists():
         raise WeakClipError(f"{out} is there already", "give a new name, or remove it")
-    export_onnx(load_deeplab(model), out)
+    if (model / f"{NAME}.json").is_file():
+        trained = load_weakclip(model)
+        of_weakclip.export_weakclip(trained, out)
+        side = trained.image_size
+        shapes = f"(batch, 3, {side}, {side}), RGB 0..255; {of_weakclip.OUTPUT}: (batch, classes, {side}, {side})"
+    else:
+        of_deeplab.export_deeplab(load_deeplab(model), out)
+        shapes = f"(batch, 3, height, width), RGB 0..255; {of_deeplab.OUTPUT}: (batch, classes, height, width)"
     say(f"wrote {out}, {size(out.stat().st_size)}")
-    say(f"  {INPUT}: float32 (batch, 3, height, width), RGB 0..255; {OUTPUT}: (batch, classes, height, width)")
+    say(f"  {INPUT}: float32 {shapes}")

@@ -76,7 +76,8 @@ def main(
     slot.publish("scores", scores)
     slot.publish("pseudo", pseudo)
     slot.close()
-    close_with(f"pseudo {quality.get('miou', 'without true masks')}  tag recall {recall} %", scores, pseudo)
+    measured = f"{quality['miou']} mIoU" if "miou" in quality else "without true masks"
+    close_with(f"pseudo {measured}  tag recall {recall} %", scores, pseudo)
 
 
 if __name__ == "__main__":

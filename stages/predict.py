@@ -24,7 +24,7 @@ from weakclip.errors import WeakClipError
 from weakclip.gallery import blend
 from weakclip.masks import write_mask
 from weakclip.params import Params, load
-from weakclip.predict import Prediction, Settings, load_segmenter, photo_files, segment
+from weakclip.predict import Prediction, Settings, load_segmenter, photo_files, segment, split_tags
 from weakclip.progress import say, track
 
 JPEG_QUALITY = 90
@@ -36,7 +36,6 @@ def main(photos: Sequence[str], out: Path, tags: str, model: Path, params: Path 
     names = dict(zip(files, image_ids(files), strict=True))
     settings = settings_of(load(params), model)
     segmenter = load_segmenter(model, settings)
-    wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
     skipped: list[Skipped] = []
 
     def leave_out(path: Path, error: WeakClipError) -> None:
@@ -46,7 +45,7 @@ def main(photos: Sequence[str], out: Path, tags: str, model: Path, params: Path 
 
     for path, error in twice.items():
         leave_out(path, error)
-    found = segment(segmenter, files, wanted, settings.kernel, leave_out)
+    found = segment(segmenter, files, split_tags(tags), settings.kernel, leave_out)
     foreground = segmenter.names[1:]
     classes = ClassList(names=foreground, synonyms=((),) * len(foreground), background_words=())
     records: list[Record] = []

@@ -95,7 +95,8 @@ def main(
     slot.publish("curves", plots)
     slot.close(keep=["state.pt", "plots", "maps"])
     tags = f"tag mAP {figures['tags']['map']}  " if "tags" in figures else ""
-    close_with(f"{tags}seed {quality.get('miou', 'without true masks')}", out)
+    measured = f"{quality['miou']} mIoU" if "miou" in quality else "without true masks"
+    close_with(f"{tags}seed {measured}", out)
 
 
 def import_seeds(p: Params, index: Dataset, cam: Path) -> Thresholds:

@@ -118,7 +118,8 @@ def main(
     slot.publish("weakclip", out)
     slot.publish("plots", plots)
     slot.close()
-    close_with("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()), out)
+    words = {"held_out_agreement": "agreement with the seeds of held-out photos", "held_out_miou": "mIoU on them"}
+    close_with(", ".join(f"{value} {words[name]}" for name, value in figures.items()), out)
 
 
 def check_variant(p: Params, store: FeatureStore) -> None:

@@ -100,6 +100,8 @@ def test_tags_leave_nothing_else_to_be_found(models: Path, model: str) -> None:
     tag = free.classes[0]
     tagged = next(predict("photos/a.jpg", model=models / model, tags=[tag]))
     among = np.isin(free.mask, (0, ALL.index(tag)))
+    said = next(predict("photos/a.jpg", model=models / model, tags=f" {tag}, "))
+    assert np.array_equal(said.mask, tagged.mask)
     assert set(np.unique(tagged.mask)) <= {0, ALL.index(tag)} and np.array_equal(free.mask[among], tagged.mask[among])
     assert (tagged.confidence[among] >= free.confidence[among] - 1e-5).all() and tagged.confidence.max() <= 1.0001
 

@@ -1,13 +1,14 @@
 """What a stage shows off a terminal, and how it writes sizes and times."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from weakclip import progress
-from weakclip.progress import Bar, close_with, duration, say, size, track
+from weakclip.progress import LONGEST_BAR, SHORTEST_BAR, Bar, close_with, duration, fitted, say, size, track
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,34 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(monkeypatch: pytes
     assert "refining" in shown and "75%" in shown and "3/4 images" in shown
     assert "images/s" in shown and "left" in shown and "loss 0.1" in shown
     assert "a line above" in shown
+
+
+def test_a_narrow_terminal_costs_the_note_then_the_bars_length_then_the_title() -> None:
+    title, counts, note = "DeepLab on 80 photos", "25/150 steps  6.4 steps/s  0:20 left", "seeding 0.61  boundary 0.2"
+    assert fitted(200, title, counts, note) == (title, LONGEST_BAR, f"{counts}  {note}")
+    assert fitted(100, title, counts, note) == (title, 21, f"{counts}  seeding 0.61")
+    assert fitted(80, title, counts, note) == (title, 15, counts)
+    assert fitted(60, title, counts, note) == ("Deep…", SHORTEST_BAR, counts)
+    assert fitted(5, title, counts, note) == ("…", SHORTEST_BAR, counts)
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 200])
+def test_the_bar_itself_and_the_time_left_are_seen_on_a_terminal_of_any_width(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=width, markup=False))
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    with Bar(total=150, title="DeepLab on 10,582 photos", unit="steps") as bar:
+        bar.advance(75, note="cross_entropy 0.61")
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()[-1]
+    assert last.count("━") + last.count("╸") + last.count("╺") >= SHORTEST_BAR
+    assert " 50%" in last and "75/150 steps" in last and "0:00 left" in last
+    assert len(last) <= width
+
+
+def test_short_work_leaves_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=80, markup=False))
+    list(track(range(3), total=3, title="quick"))
+    assert screen.getvalue().endswith("\x1b[1A\x1b[2K")  # the line is cleared

@@ -87,22 +87,28 @@ def predict(
     photos: str | Path | Sequence[str | Path],
     *,
     model: str | Path = "data/deeplab",
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     settings: Settings | None = None,
     on_error: OnError | None = None,
 ) -> Iterator[Prediction]:
     """The masks of photos, in their order, as they are found.
 
     ``photos``: files, folders (all photos below) or patterns such as ``shots/**/*.jpg``. ``model``: folder of a DeepLab or a
-    WeakCLIP. ``tags``: names of the classes that the photos may show; all of the model's if empty. ``on_error`` is told of
-    photos that cannot be read, and the others are done; without it the first one ends it.
+    WeakCLIP. ``tags``: names of the classes that the photos may show, also as ``"cat, dog"``; all of the model's if empty.
+    ``on_error`` is told of photos that cannot be read, and the others are done; without it the first one ends it.
 
     Raises:
         WeakClipError: names photos that are not there, wrong weights, or a tag that the model does not know.
     """
     settings = settings or Settings()
     files = photo_files([photos] if isinstance(photos, str | Path) else photos)
-    return segment(load_segmenter(Path(model), settings), files, tags, settings.kernel, on_error)
+    return segment(load_segmenter(Path(model), settings), files, split_tags(tags), settings.kernel, on_error)
+
+
+def split_tags(tags: str | Sequence[str]) -> list[str]:
+    """Names one by one: those of a text stand between commas."""
+    listed = tags.split(",") if isinstance(tags, str) else tags
+    return [name for tag in listed if (name := tag.strip())]
 
 
 def segment(

@@ -13,7 +13,9 @@ from weakclip.ranks import world
 
 T = TypeVar("T")
 
-QUIET_SECONDS = 2.0  # off a terminal, work shorter than this prints nothing
+QUIET_SECONDS = 2.0  # of work shorter than this nothing is left on the screen
+SHORTEST_BAR, LONGEST_BAR = 10, 40  # columns of a terminal
+BESIDE_BAR = 9  # columns: the indent, three gaps, and the share in percent
 _console = Console(highlight=False, markup=False)
 
 
@@ -61,6 +63,24 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def fitted(width: int, title: str, counts: str, note: str) -> tuple[str, int, str]:
+    """What of a bar's line has room in ``width`` columns: title, length of the bar, and what stands after it.
+
+    ``note``: parts between two spaces. A narrow terminal costs its last ones first, then the bar's length, down to
+    `SHORTEST_BAR`, then the end of the title.
+    """
+    room = width - BESIDE_BAR - SHORTEST_BAR - len(counts)
+    if len(title) > room:
+        title = title[: max(room - 1, 0)] + "…"
+    room -= len(title)
+    while note and len(note) + 2 > room:
+        note = note.rpartition("  ")[0]
+    if note:
+        counts += f"  {note}"
+        room -= len(note) + 2
+    return title, min(LONGEST_BAR, SHORTEST_BAR + max(room, 0)), counts
+
+
 class Bar:
     """Progress of a loop, shown from `__enter__` to `__exit__`; a bar opened inside another one shows nothing.
 
@@ -75,8 +95,8 @@ class Bar:
         self._done = self._first = done
         self._tenth = 10 * done // max(total, 1)
         self._start = 0.0
-        self._said = False
         self._progress: Progress | None = None
+        self._length = BarColumn(bar_width=SHORTEST_BAR)
         self._task = TaskID(0)
 
     def __enter__(self) -> Self:
@@ -91,7 +111,8 @@ class Bar:
         """Count n more steps; note is what to show beside them, such as the losses."""
         self._done = min(self._done + n, self._total)
         if self._progress is not None:
-            self._progress.update(self._task, completed=self._done, description=self._line(note))
+            title, self._length.bar_width, text = fitted(_console.width, self._title, self._counts(), note)
+            self._progress.update(self._task, completed=self._done, title=title, description=text)
         elif Bar._shown is self:
             self._print(note)
 
@@ -100,18 +121,15 @@ class Bar:
             return
         Bar._shown = None
         if self._progress is not None:
+            self._progress.live.transient = time.monotonic() - self._start < QUIET_SECONDS
             self._progress.stop()
 
     def _open(self) -> None:
-        self._progress = Progress(
-            TextColumn("  {task.fields[title]}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.description}"),
-            console=_console,
-        )
+        columns = (TextColumn("  {task.fields[title]}"), self._length, TaskProgressColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=_console)
         self._progress.start()
-        self._task = self._progress.add_task("", total=self._total, completed=self._done, title=self._title)
+        title, self._length.bar_width, _ = fitted(_console.width, self._title, "", "")
+        self._task = self._progress.add_task("", total=self._total, completed=self._done, title=title)
 
     def _print(self, note: str) -> None:
         tenth = 10 * self._done // max(self._total, 1)
@@ -119,16 +137,15 @@ class Bar:
             return
         self._tenth = tenth
         if time.monotonic() - self._start >= QUIET_SECONDS:
-            say(f"  {self._title}  {10 * tenth:3d} %  {self._line(note)}")
+            say(f"  {self._title}  {10 * tenth:3d} %  {self._counts()}" + (f"  {note}" if note else ""))
 
-    def _line(self, note: str) -> str:
+    def _counts(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._first) / seconds
         left = round((self._total - self._done) / rate) if rate > 0 else 0
         clock = f"{left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d}" if left >= 3600 else f"{left // 60}:{left % 60:02d}"
-        counts = f"{self._done:,}/{self._total:,} {self._unit}"
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        return f"{counts}  {speed} {self._unit}/s  {clock} left" + (f"  {note}" if note else "")
+        return f"{self._done:,}/{self._total:,} {self._unit}  {speed} {self._unit}/s  {clock} left"
 
 
 def track(items: Iterable[T], *, total: int, title: str, unit: str = "images") -> Iterator[T]:

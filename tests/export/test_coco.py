@@ -1,5 +1,6 @@
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.export.conftest import CLASSES
+from weakclip.datasets import coco_classes
 from weakclip.export.coco import Segmentation, as_polygons, as_run_lengths, write_coco
 from weakclip.export.masked_photos import MaskedPhoto
 
@@ -21,6 +23,27 @@ def write(masked: list[MaskedPhoto], tmp_path: Path, segmentation: Segmentation)
         coco = COCO(str(tmp_path / "coco.json"))
     assert counts == {"images": len(coco.imgs), "annotations": len(coco.anns)}
     return coco
+
+
+def test_cocos_own_classes_and_images_have_cocos_own_numbers(masked: list[MaskedPhoto], tmp_path: Path) -> None:
+    classes = coco_classes.CLASSES
+    names = ("000000000009", "000000581929", "000000000025")
+    photos = [
+        MaskedPhoto(replace(photo.record, image_id=name), np.where(photo.mask == 3, 80, photo.mask).astype(np.uint8))
+        for name, photo in zip(names, masked, strict=True)
+    ]
+    out = tmp_path / "coco.json"
+    write_coco(iter(photos), classes, tmp_path / "photos", out, as_run_lengths, images_of_coco=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(out))
+    assert list(coco.imgs) == [9, 581929, 25] and coco.getCatIds() == [*coco_classes.CLASS_OF_CATEGORY]
+    assert [row["name"] for row in coco.loadCats([1, 13, 90])] == ["person", "stop sign", "toothbrush"]
+    for number, photo in zip((9, 581929), photos, strict=False):
+        mask = np.zeros_like(photo.mask)
+        for row in coco.loadAnns(coco.getAnnIds(imgIds=number)):
+            mask[coco.annToMask(row).astype(bool)] = coco_classes.CLASS_OF_CATEGORY[row["category_id"]]
+        assert np.array_equal(mask, np.where(photo.mask == 255, 0, photo.mask))
+    assert {row["category_id"] for row in coco.anns.values()} == {1, 2, 90}
 
 
 def masks(coco: COCO) -> dict[str, np.ndarray]:

@@ -20,3 +20,4 @@ def test_torchvision_reads_photos_and_masks_pixel_by_pixel(masked: list[MaskedPh
             assert np.array_equal(np.array(mask), photo.mask)
     labelmap = (out / "VOCdevkit" / "VOC2012" / "labelmap.txt").read_text()
     assert labelmap.splitlines()[1:3] == ["background:0,0,0::", "cat:128,0,0::"]
+    assert labelmap.splitlines()[-1] == "ignored:224,224,192::"  # for readers that look colours up, such as Datumaro

@@ -131,6 +131,15 @@ def test_missing_true_masks_of_val_alone_are_mentioned() -> None:
     assert "no figure for the network itself" in render_page(report(stages=(SEED, REFINED)))
 
 
+def test_thresholds_that_were_chosen_from_the_maps_are_shown() -> None:
+    thresholds = {"cat": {"low": 0.31, "at": 0.454, "high": 0.6}, "<b>": {"low": 0.1, "at": 0.2, "high": 0.3}}
+    seed = StageFigures(stage="seed", block={"split": "train", "n": 5, "thresholds": thresholds})
+    html = render_page(report(stages=(seed,), class_iou=[], confusions=[]))
+    assert '<th scope="row">cat</th><td>0.45</td><td>0.31 to 0.60</td>' in html and "&lt;b&gt;</th><td>0.20" in html
+    assert not Page(html).open
+    assert "Thresholds" not in render_page(report())
+
+
 def test_bars_are_as_long_as_the_iou_and_sorted() -> None:
     rows = [{"class": "cat", "val": 20.0}, {"class": "dog", "val": 80.0, "seed": 50.0}, {"class": "cow"}]
     html = class_section(rows, ("background", "cat", "dog", "cow"), {"dog"})

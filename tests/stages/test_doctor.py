@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tests.conftest import ROOT, change_params
 from weakclip.clip.mini import MEAN, STD
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.errors import WeakClipError
+from weakclip.features.index import write_index
 from weakclip.forecast import score_bytes, window_tokens
 from weakclip.params import load
 
@@ -93,6 +93,10 @@ def test_photos_and_weights_that_are_not_there_are_named(tmp_path: Path, monkeyp
     Path("data/raw/photos").symlink_to("nowhere")
     with pytest.raises(WeakClipError, match="links to nothing"):
         photos(load())
+    Path("data/raw/nowhere").mkdir()
+    Path("data/raw/nowhere/README.md").touch()  # as in a fresh clone
+    with pytest.raises(WeakClipError, match="is empty"):
+        photos(load())
     change_params(Path("params.yaml"), {"clip.weights": "data/raw/clip.pt"})
     with pytest.raises(WeakClipError, match=r"clip.weights data/raw/clip.pt is missing"):
         clip_weights(load())
@@ -137,12 +141,16 @@ def test_features_of_another_preprocessing_are_a_warning(tmp_path: Path, monkeyp
     assert features(p) is None
     Path("data/features").mkdir(parents=True)
     attributes = {"model": "mini", "weights": "mini", "mean": list(MEAN), "std": list(STD)}
-    Path("data/features/index.json").write_text(json.dumps({"attributes": attributes}))
+    write_index(Path("data/features"), attributes, [], {})
     found = features(p)
     assert found is not None and not found.hint
-    Path("data/features/index.json").write_text(json.dumps({"attributes": attributes | {"mean": [0.5, 0.5, 0.5]}}))
+    write_index(Path("data/features"), attributes | {"mean": [0.5, 0.5, 0.5]}, [], {})
     found = features(p)
     assert found is not None and "mean [0.5, 0.5, 0.5]" in found.text and "dvc repro cache_features" in found.hint
+    Path("data/features/index.json").write_text("{")
+    with pytest.raises(WeakClipError, match="is damaged") as caught:
+        features(p)
+    assert "dvc repro --force cache_features" in caught.value.hint
 
 
 def test_what_is_odd_about_a_dataset_is_told() -> None:

@@ -1,6 +1,7 @@
 """`weakclip export` as a user types it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages.cli import app
 from stages.export import FORMATS
 from tests.conftest import ROOT
 from tests.export.conftest import dataset, masked  # noqa: F401
+from weakclip.datasets.coco_classes import CLASSES
 from weakclip.datasets.index import Dataset, write_dataset
 from weakclip.errors import WeakClipError
 from weakclip.export.masked_photos import MaskedPhoto
@@ -66,13 +68,24 @@ def test_wrong_commands_are_refused_and_leave_nothing() -> None:
     assert {path.name for path in Path().iterdir()} == {"data", "params.yaml"}
 
 
+def test_a_coco_dataset_keeps_cocos_numbers(dataset: Dataset) -> None:  # noqa: F811
+    records = tuple(replace(record, image_id=f"{7 * number:012d}") for number, record in enumerate(dataset.records, start=1))
+    write_dataset(replace(dataset, name="coco14", classes=CLASSES, records=records), Path("data/dataset"))
+    for record in records:
+        write_mask(REFINED / f"{record.image_id}.png", np.full((record.height, record.width), 12, np.uint8))
+    export("coco", "coco.json")
+    document = json.loads(Path("coco.json").read_text())
+    assert [image["id"] for image in document["images"]] == [7, 14, 21]
+    assert {(row["image_id"], row["category_id"]) for row in document["annotations"]} == {(7, 13), (14, 13), (21, 13)}
+
+
 def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
-    from weakclip.crf import CrfKernel, dense_crf
+    from stages._kernels import mask_kernel
+    from weakclip.crf import dense_crf
     from weakclip.images import read_photo
     from weakclip.params import load
 
-    crf = load(Path("params.yaml")).crf
-    kernel = CrfKernel(**crf.model_dump(include=set(CrfKernel.__dataclass_fields__)))
+    kernel = mask_kernel(load(Path("params.yaml")).crf)
     records = dataset.training
     writer = ScoreWriter(Path("data/masks/scores"), [record.image_id for record in records], {})
     unsure = {}
@@ -91,6 +104,9 @@ def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
     assert area < sum(row["area"] for row in json.loads(Path("all.json").read_text())["annotations"])
     write_mask(REFINED / "b.png", np.zeros((48, 40), np.uint8))
     with pytest.raises(WeakClipError, match=r"b\.png is not what the CRF of params.yaml makes"):
+        export("coco", "other.json", "--confidence", "0.9")
+    write_mask(REFINED / "c ü.png", np.zeros((36, 36), np.uint8))
+    with pytest.raises(WeakClipError, match="has no class scores of 1 of the 3 masks in data/masks/refined, first c ü"):
         export("coco", "other.json", "--confidence", "0.9")
     with pytest.raises(WeakClipError, match="--confidence is 2"):
         export("coco", "other.json", "--confidence", "2")

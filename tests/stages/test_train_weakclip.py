@@ -53,7 +53,7 @@ def test_weights_card_and_figures_are_written(capsys: pytest.CaptureFixture[str]
     assert (card["variant"], card["image_size"], card["blocks"]) == ("repaired", 128, [1, 3, 4])
     names = {"seeding_loss", "boundary_loss", "score_map_loss", "learning_rate", "held_out_agreement", "held_out_miou"}
     assert {path.stem for path in OUTS[1].rglob("*.tsv")} == names
-    assert f"held out agreement {figures['agreement']}" in capsys.readouterr().out
+    assert f"{figures['agreement']} agreement with the seeds of held-out photos" in capsys.readouterr().out
     assert not list(Path(".resume/train_weakclip").iterdir())
 
 

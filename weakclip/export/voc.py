@@ -13,7 +13,7 @@ from typing import Final
 from weakclip.datasets.index import ClassList
 from weakclip.datasets.lists import write_ids
 from weakclip.export.masked_photos import MaskedPhoto, copy_upright
-from weakclip.masks import PALETTE, write_mask
+from weakclip.masks import IGNORE, PALETTE, write_mask
 
 FOLDER: Final = Path("VOCdevkit", "VOC2012")
 
@@ -22,7 +22,7 @@ def write_voc(photos: Iterable[MaskedPhoto], classes: ClassList, folder: Path) -
     """Write ``folder/VOCdevkit/VOC2012``; returns how many images each list has.
 
     Lists are train, val and trainval, and trainaug (train and more) where the dataset has more. ``labelmap.txt`` names the
-    classes and their colours.
+    classes and their colours, and, for readers of colours, 255 as VOC's ``ignored``.
     """
     root = folder / FOLDER
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -39,13 +39,16 @@ def write_voc(photos: Iterable[MaskedPhoto], classes: ClassList, folder: Path) -
         lists["trainaug"] = sorted(splits["train"] + splits["trainaug"])
     for name, image_ids in lists.items():
         write_ids(root / "ImageSets" / "Segmentation" / f"{name}.txt", image_ids)
-    (root / "labelmap.txt").write_text(labelmap(classes), encoding="utf-8", newline="\n")
+    (root / "labelmap.txt").write_text(labelmap(classes) + labelled("ignored", IGNORE), encoding="utf-8", newline="\n")
     return {name: len(image_ids) for name, image_ids in lists.items()}
 
 
 def labelmap(classes: ClassList) -> str:
     """A class a line with its colour in the masks, ``name:red,green,blue:parts:actions``, as CVAT and Datumaro read it."""
-    rows = ["# label:color_rgb:parts:actions"]
-    for index, name in enumerate(classes.with_background):
-        rows.append(f"{name}:{','.join(str(value) for value in PALETTE[index].tolist())}::")
-    return "\n".join(rows) + "\n"
+    rows = [labelled(name, index) for index, name in enumerate(classes.with_background)]
+    return "# label:color_rgb:parts:actions\n" + "".join(rows)
+
+
+def labelled(name: str, index: int) -> str:
+    """A line of it."""
+    return f"{name}:{','.join(str(value) for value in PALETTE[index].tolist())}::\n"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from weakclip.report.thresholds import threshold_table
+
 STAGES: Final = {"seed": "CAM seed", "pseudo": "pseudo mask", "refined": "refined mask", "val": "DeepLab"}
 COUNTING: Final = (
     "Intersection over union of a class is the number of its pixels that were found, over the number of pixels that are of the "
@@ -72,6 +74,7 @@ def quality_section(stages: Sequence[StageFigures], without_masks: Mapping[str, 
     if known:
         between = "<h3>Known without true masks</h3>\n" if cards else ""
         parts.append(f'{between}<div class="cards small">\n{known}</div>\n')
+    parts += [threshold_table(stage.block) for stage in stages if stage.stage == "seed"]
     return "".join(parts)
 
 
@@ -81,7 +84,7 @@ def _stage_card(stage: StageFigures, value: float, delta: float | None) -> str:
     augmented = stage.block.get("miou_trainaug")
     if isinstance(augmented, int | float):
         note += f"; {augmented:.1f} on {stage.block['n_trainaug']:,} trainaug images"
-    return _card(f"{stage.stage}: {STAGES[stage.stage]}", f"{value:.1f}{change}", note)
+    return _card(STAGES[stage.stage], f"{value:.1f}{change}", note)
 
 
 def _card(name: str, value: str, note: str) -> str:

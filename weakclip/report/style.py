@@ -46,6 +46,9 @@ i { display: inline-block; width: .85em; height: .85em; margin-right: .3em; bord
 .classes th:first-child { text-align: left; min-width: 5.5em; max-width: 30vw; overflow-wrap: break-word; }
 .classes td:nth-child(2) { width: 60%; padding: .15rem .75rem; }
 .classes td:last-child { font-weight: 600; }
+.thresholds { border-spacing: 0; font-variant-numeric: tabular-nums; }
+.thresholds th, .thresholds td { padding: .1rem 1.2rem .1rem 0; text-align: left; font-weight: 400; overflow-wrap: anywhere; }
+.thresholds thead th { color: var(--faint); }
 .axis { display: flex; justify-content: space-between; font-size: .85rem; }
 .axis span { width: 0; display: flex; justify-content: center; }
 .track { position: relative; height: 16px; background: linear-gradient(90deg, var(--line) 1px, transparent 1px) 0 0 / 20% 100%;
@@ -68,7 +71,8 @@ i { display: inline-block; width: .85em; height: .85em; margin-right: .3em; bord
 #controls input { width: 110px; accent-color: var(--link); }
 .row, .group { scroll-margin-top: 4rem; }
 .rows { display: grid; gap: .75rem; }
-.val .rows { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
+.val .rows { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+  align-items: start; }
 .row header { display: flex; flex-wrap: wrap; gap: 0 .9rem; margin-bottom: .4rem; }
 .row header b { overflow-wrap: anywhere; }
 .panels { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 320px)); gap: .5rem; }

@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from stages.cli import app
-from weakclip.deeplab import onnx_export
 from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.prediction import load_deeplab, predict_batch
 from weakclip.errors import WeakClipError
+from weakclip.onnx_export import file as onnx_file
 from weakclip.weights import save_weights
 
 
@@ -50,7 +50,7 @@ def test_onnxruntime_computes_what_torch_computes(folder: Path, tmp_path: Path) 
 
 
 def test_what_is_missing_or_in_the_way_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "PACKAGES", ("onnx_of_nobody",))
+    monkeypatch.setattr(onnx_file, "PACKAGES", ("onnx_of_nobody",))
 
     def export(out: str) -> None:
         CliRunner().invoke(app, ["export-onnx", "--model", str(folder), "--out", str(tmp_path / out)], catch_exceptions=False)
