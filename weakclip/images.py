@@ -20,7 +20,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from weakclip.errors import OF_THE_MACHINE, WeakClipError
+from weakclip.errors import WeakClipError, of_the_machine
 
 SMALLEST_SIDE: Final = 8
 LARGEST_PIXELS: Final = 100_000_000
@@ -117,7 +117,7 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
     except MemoryError as error:
         raise OSError(errno.ENOMEM, "not enough memory to decode it", str(path)) from error
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
+        if of_the_machine(error):
             raise
         raise damaged(path, error) from error
     # Damaged files make PIL's readers raise nearly anything: OSError, SyntaxError, ValueError, struct.error, TypeError...

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from weakclip.disk_space import full_disk_told
 from weakclip.ranks import world
 
 Row = dict[str, float]
@@ -30,8 +31,9 @@ class Journal:
     def append(self, image_id: str, row: Mapping[str, float]) -> None:
         """Record that an image is finished; figures come back from the file exactly as they were given."""
         self.rows[image_id] = dict(row)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{_line([image_id, dict(row)])}\n")
+        line = f"{_line([image_id, dict(row)])}\n"
+        with full_disk_told(self._path, len(line)), self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
 
 def _line(entry: list[object]) -> str:

@@ -158,3 +158,13 @@ def test_what_is_written_names_no_module_that_numpy_1_lacks(tmp_path: Path) -> N
     content = (tmp_path / "a.npy").read_bytes()
     assert content.count(b"_core") == 1 and content.count(b"numpy.core.multiarray") >= 2
     assert read_pickled_dictionary(tmp_path / "a.npy")["a"].tobytes() == marker
+
+
+def test_a_short_file_cannot_name_one_list_more_often_than_there_is_room(tmp_path: Path) -> None:
+    nested: list[object] = []
+    for _ in range(60):  # 2 to the power of 60 places
+        nested = [nested, nested]
+    write_pickled_dictionary(tmp_path / "a.npy", {"a": nested})
+    assert (tmp_path / "a.npy").stat().st_size < 1000
+    found = read_pickled_dictionary(tmp_path / "a.npy")["a"]
+    assert found[0] is found[1] and len(found) == 2

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
 
@@ -140,15 +141,16 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
         "images": _digest((folder / "images.csv").read_bytes()),
     }
     text = json.dumps(sealed(document), indent=2, ensure_ascii=False) + "\n"
-    (folder / "dataset.json").write_text(text, encoding="utf-8", newline="\n")
+    write_whole(folder / "dataset.json", text.encode())
     write_table(folder / "skipped.csv", ("file", "reason"), [(item.file, item.reason) for item in skipped])
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, file.getvalue().encode())
 
 
 def read_dataset(folder: Path) -> Dataset:

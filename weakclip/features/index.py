@@ -1,7 +1,6 @@
 """A folder of shards and the index that says which image's rows are in which of them."""
 
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -10,7 +9,8 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from weakclip.errors import WeakClipError
+from weakclip.disk_space import write_whole
+from weakclip.errors import WeakClipError, of_the_machine
 from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
 from weakclip.sealed import sealed, unsealed
 
@@ -38,12 +38,8 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
         ],
         "images": images,
     }
-    part = folder / f"{INDEX}.part"
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(sealed(content), indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / INDEX)
+    document = json.dumps(sealed(content), indent=2, allow_nan=False) + "\n"
+    write_whole(folder / INDEX, document.encode(), sync=True)
     sync_folder(folder)
 
 
@@ -67,6 +63,8 @@ class ShardFolder:
         except FileNotFoundError as error:
             raise WeakClipError(f"{path} is missing", remedy) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if of_the_machine(error):
+                raise
             raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
         if made_as != FORMAT:
             raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
