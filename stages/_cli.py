@@ -17,12 +17,13 @@ from typing import NoReturn
 import typer
 
 from stages import _launch
-from weakclip.disk_space import FULL, free
+from weakclip.disk_space import FULL, refused
 from weakclip.errors import WeakClipError, one_line
 from weakclip.ranks import first_to_fail, joined, launched
 
 TERMINATED = 128 + signal.SIGTERM  # 143, as a shell reports it
 GRACE = 10.0  # seconds in which a rank that has nothing to say waits for torchrun to end it
+SLOTS = Path(".resume")  # where stages write
 _GO_ON = "run the same command again: it goes on where it stood"
 _LET_WRITE = "let this user read and write there (`ls -ld` shows who may), or mount the disk for writing; then " + _GO_ON
 # What to do about a machine that refuses: these are no mistakes in the program, wherever in it they are met.
@@ -113,8 +114,9 @@ def run_app(app: typer.Typer) -> NoReturn:
 def _refusal(error: OSError) -> str:
     """What the machine refused, and where; of a full disk also what is free there."""
     where = f": {error.filename}" if error.filename else ""
-    left = f", {free(Path(os.fsdecode(error.filename or '.')), error.errno)}" if error.errno in FULL else ""
-    return f"{error.strerror}{where}{left}"
+    if error.errno not in FULL:
+        return f"{error.strerror}{where}"
+    return f"{error.strerror}{where}, {refused(Path(os.fsdecode(error.filename or SLOTS / 'any')), error.errno)}"
 
 
 def quiet_libraries() -> None:

@@ -29,7 +29,8 @@ def full_disk_told(path: Path, n_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise WeakClipError(f"{path} needs {size(n_bytes)}, {free(path, error.errno)}", HINT) from error
+        needed, rest = told_apart(n_bytes, free_beside(path))
+        raise WeakClipError(f"{path} needs {needed}, {_in_words(rest, error.errno)}", HINT) from error
 
 
 @contextmanager
@@ -48,13 +49,25 @@ def room_for(path: Path, n_bytes: int) -> Iterator[None]:
             raise
 
 
-def free(path: Path, number: int | None = errno.ENOSPC) -> str:
-    """How much is free where a file is, or was to be, in words. ``number``: the error that was met; a quota is less than the
-    disk, and how much of it is left is not known."""
-    if number == errno.EDQUOT:
-        return "which is more than is left of this user's share of the disk"
-    there = next(folder for folder in path.absolute().parents if folder.is_dir())
-    return f"{size(shutil.disk_usage(there).free)} are free on the disk"
+def refused(path: Path, number: int) -> str:
+    """What is free where a file is, or was to be, in words. ``number``: of the error that was met."""
+    return _in_words(size(free_beside(path)), number)
+
+
+def free_beside(path: Path) -> int:
+    """The bytes that are free on the disk of a file that is, or was to be, there."""
+    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
+
+
+def told_apart(one: int, other: int) -> tuple[str, str]:
+    """Two sizes as people read them, to the byte where they would read the same."""
+    return (f"{one:,} B", f"{other:,} B") if size(one) == size(other) else (size(one), size(other))
+
+
+def _in_words(rest: str, number: int) -> str:
+    if number == errno.EDQUOT:  # what is left of it is not known
+        return "this user's share of the disk is used up"
+    return f"{rest} are free on the disk"
 
 
 def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:

@@ -8,18 +8,20 @@ Colour profiles are not applied; of animations the first frame counts.
 from __future__ import annotations
 
 import errno
+import io
 import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError, of_the_machine
 
 SMALLEST_SIDE: Final = 8
@@ -88,6 +90,13 @@ def resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     if photo.shape[:2] == (height, width):
         return photo.copy()
     return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write an image with the options of its format, ``format`` among them; the file appears whole or not at all."""
+    file = io.BytesIO()
+    image.save(file, **options)
+    write_whole(path, file.getvalue())
 
 
 @contextmanager

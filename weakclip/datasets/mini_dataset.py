@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +9,7 @@ from PIL import Image
 
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld
-from weakclip.disk_space import write_whole
+from weakclip.images import file_crc32, write_image
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
@@ -49,9 +47,7 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
     image_id = f"{split}_{index:05d}"
     note(image_id)
     photo, mask = Path("images", f"{image_id}.jpg"), Path("masks", f"{image_id}.png")
-    file = io.BytesIO()
-    Image.fromarray(scene.image).save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-    write_whole(folder / photo, file.getvalue())
+    write_image(folder / photo, Image.fromarray(scene.image), format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     write_mask(folder / mask, scene.mask)
     height, width = scene.mask.shape
     return Record(
@@ -62,5 +58,5 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
         split=split,
         tags=tuple(1 + CLASS_NAMES.index(name) for name in scene.tags),
         mask=final / mask,
-        crc32=zlib.crc32(file.getvalue()),
+        crc32=file_crc32(folder / photo),
     )

@@ -166,8 +166,9 @@ def _write_draft(draft: Path, layout: ShardLayout) -> None:
         _create_dataset(file, COMPLETE, (1,), np.dtype("u1"))
         for name, value in {**own, **layout.attributes}.items():
             file.attrs[name] = np.bytes_(json.dumps(value, sort_keys=True).encode("ascii"))
-    with draft.open("r+b") as raw:
-        _reserve(raw.fileno(), draft.stat().st_size)
+    n_bytes = draft.stat().st_size
+    with room_for(draft, n_bytes), draft.open("r+b") as raw:
+        _reserve(raw.fileno(), n_bytes)
         os.fsync(raw.fileno())
 
 
