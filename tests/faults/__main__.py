@@ -1,4 +1,4 @@
-"""Kills, damages, full disks and odd inputs at random, as long as there is time: `python -m tests.faults --seconds 600 --seed 1`."""
+"""Kills, damages, full disks and odd inputs at random, for a while: `python -m tests.faults --seconds 600 --seed 1`."""
 
 import json
 import os

@@ -47,8 +47,10 @@ def losses(world: World, stage: str, full_from: int) -> list[str]:
     world.forget(stage)
     case = f"{stage} on a disk that is full from event {full_from} on"
     full = world.run(stage, full_from=full_from)
-    found = [] if full.status == 0 else wrong_answer(world, stage, full, case)
-    found += losses_of_next(world, stage, full, case)
+    if full.status == 0:  # what was left to be done took no room
+        found = [f"{case}: {difference}" for difference in world.differences()]
+    else:
+        found = wrong_answer(world, stage, full, case) + losses_of_next(world, stage, full, case)
     world.restore(stage)
     return found
 
