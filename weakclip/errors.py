@@ -17,8 +17,11 @@ def one_line(text: str) -> str:
 
 
 def of_the_machine(error: Exception) -> bool:
-    """Whether an error says nothing of the file that was to be read: what is refused now may be read later."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_THE_MACHINE)
+    """Whether an error says nothing of the file that was to be read: what is refused now may be read later.
+
+    A MemoryError is not among them: files of others may ask for any amount.
+    """
+    return isinstance(error, OSError) and error.errno in OF_THE_MACHINE
 
 
 class WeakClipError(Exception):
