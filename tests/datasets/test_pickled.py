@@ -129,6 +129,13 @@ def test_a_short_file_cannot_ask_for_gigabytes(tmp_path: Path, mark: bytes) -> N
     assert "2147483647" in refused(path)
 
 
+def test_bytes_that_would_fill_any_memory_are_refused_by_the_files_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", {"x": 1}, protocol=4)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x8e" + (2**50).to_bytes(8, "little") + b".")
+    refused(path)
+
+
 def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 20)))
     assert "(2, 20) of float64" in refused(tmp_path / "a.npy")
