@@ -10,17 +10,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
 from stages import _launch
+from weakclip.disk_space import FULL, refused
 from weakclip.errors import WeakClipError, one_line
 from weakclip.ranks import first_to_fail, joined, launched
 
 TERMINATED = 128 + signal.SIGTERM  # 143, as a shell reports it
 GRACE = 10.0  # seconds in which a rank that has nothing to say waits for torchrun to end it
+SLOTS = Path(".resume")  # where stages write
 _GO_ON = "run the same command again: it goes on where it stood"
 _LET_WRITE = "let this user read and write there (`ls -ld` shows who may), or mount the disk for writing; then " + _GO_ON
 # What to do about a machine that refuses: these are no mistakes in the program, wherever in it they are met.
@@ -35,6 +38,7 @@ _REMEDIES = {
     errno.ENOMEM: f"use fewer processes (`WEAKCLIP_WORKERS=1`) or a machine with more memory, then {_GO_ON}",
     errno.EIO: f"check the disk, which could not be read or written (`dmesg` says more), then {_GO_ON}",
     errno.ENOTDIR: "move the file that stands where a folder is wanted, then " + _GO_ON,
+    errno.EISDIR: "move the folder that stands where a file is wanted, then " + _GO_ON,
 }
 _TALKATIVE = ("open_clip", "timm", "huggingface_hub", "httpx", "dvclive", "PIL")
 
@@ -98,13 +102,21 @@ def run_app(app: typer.Typer) -> NoReturn:
         _fail(error.problem, error.hint)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _REMEDIES:
-            _fail(f"{error.strerror}{f': {error.filename}' if error.filename else ''}", _REMEDIES[error.errno])
+            _fail(_refusal(error), _REMEDIES[error.errno])
         if isinstance(error, MemoryError):
             _fail("not enough memory", _REMEDIES[errno.ENOMEM])
         if not first_to_fail():
             _wait_for_the_end()
         raise
     raise SystemExit(0)
+
+
+def _refusal(error: OSError) -> str:
+    """What the machine refused, and where; of a full disk also what is free there."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno not in FULL:
+        return f"{error.strerror}{where}"
+    return f"{error.strerror}{where}, {refused(Path(os.fsdecode(error.filename or SLOTS / 'any')), error.errno)}"
 
 
 def quiet_libraries() -> None:

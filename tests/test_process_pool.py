@@ -101,6 +101,19 @@ def test_a_killed_process_is_reported_with_what_it_worked_on(two_workers: None) 
     assert (again.problem, again.hint) == (caught.value.problem, caught.value.hint)
 
 
+def note_and_fill(name: str) -> None:
+    note(name)
+    raise MemoryError
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_what_there_is_no_memory_for_is_named(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEAKCLIP_WORKERS", count)
+    with pytest.raises(WeakClipError, match=r"^a process has not enough memory while it worked on photos/a\.jpg$") as caught:
+        list(in_processes(note_and_fill, [("photos/a.jpg",)]))
+    assert "WEAKCLIP_WORKERS=1" in caught.value.hint
+
+
 def test_the_stages_name_the_photo_at_which_a_process_died(
     tmp_path: Path, two_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from weakclip import state_files
 from weakclip.errors import WeakClipError
 from weakclip.state_files import read_state
 
@@ -72,3 +74,15 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         pass
     with pytest.raises(WeakClipError, match=r"b\.pth"):
         read_state(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_what_the_machine_lacks_is_not_said_of_the_file(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    (tmp_path / f"a.{ending}").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(state_files, "load_file", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        read_state(tmp_path / f"a.{ending}")

@@ -75,12 +75,9 @@ def test_other_objects_are_refused(tmp_path: Path, content: bytes) -> None:
         read_tensors(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize(
-    ("offset", "shape", "strides"), [(0, (9,), (1,)), (3, (2,), (1,)), (0, (2, 2), (1, 3)), (0, (2,), (-1,))]
-)
-def test_a_tensor_beyond_its_storage_is_refused(
-    tmp_path: Path, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
-) -> None:
+def forge(path: Path, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    """An archive that is nothing but a view on a storage of four numbers."""
+
     class Forged:
         def __reduce__(self):  # type: ignore[no-untyped-def]
             return torch._utils._rebuild_tensor_v2, (Storage(), offset, shape, strides, False, None)
@@ -94,8 +91,36 @@ def test_a_tensor_beyond_its_storage_is_refused(
 
     file = io.BytesIO()
     Pickler(file, protocol=2).dump(Forged())
-    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", file.getvalue())
         archive.writestr("a/data/0", bytes(16))
+
+
+@pytest.mark.parametrize(("offset", "shape", "strides"), [(3, (2,), (1,)), (0, (2, 2), (1, 3)), (0, (2,), (-1,))])
+def test_a_tensor_beyond_its_storage_is_refused(
+    tmp_path: Path, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    forge(tmp_path / "a.pt", offset, shape, strides)
     with pytest.raises(RuntimeError):
+        read_tensors(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(("shape", "strides"), [((9,), (1,)), ((10**12,), (0,))])
+def test_a_tensor_larger_than_its_storage_is_refused_before_room_is_made_for_it(
+    tmp_path: Path, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    forge(tmp_path / "a.pt", 0, shape, strides)
+    with pytest.raises(pickle.UnpicklingError, match="of 4 numbers"):
+        read_tensors(tmp_path / "a.pt")
+
+
+def test_a_short_archive_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02Nr\xff\xff\xff\x7f.")
+    with pytest.raises(pickle.UnpicklingError, match="the number 2147483647"):
+        read_tensors(tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02N.")
+        archive.writestr("a/data/0", bytes(1_000_000))
+    with pytest.raises(pickle.UnpicklingError, match="compressed"):
         read_tensors(tmp_path / "a.pt")

@@ -1,6 +1,7 @@
 """The training loop: schedules, resume to the byte, and losses that are not numbers."""
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class StopError(Exception):
     pass
 
 
-def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None) -> nn.Linear:
+def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None, bad: float = math.nan) -> nn.Linear:
     """Trains a small regression; every step's data follow from its number."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
@@ -41,7 +42,7 @@ def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None) -> 
             raise StopError
         x = torch.from_numpy(rng(0, "data", step).normal(size=(4, 3))).float()
         loss = (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
-        return {"square_loss": loss * float("nan") if step == bad_at else loss}
+        return {"square_loss": loss * bad if step == bad_at else loss}
 
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     log = StepLog(folder / "plots")
@@ -89,9 +90,10 @@ def test_validation_runs_at_its_steps_and_at_the_end(tmp_path: Path) -> None:
     assert [row.split("\t")[0] for row in curves(tmp_path)["figure.tsv"].splitlines()[1:]] == ["10", "20", "25"]
 
 
-def test_a_loss_that_is_no_number_names_step_and_images_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_names_step_and_images_and_keeps_the_checkpoint(tmp_path: Path, bad: float) -> None:
     with pytest.raises(WeakClipError, match=r"not finite at step 12 .*image_12") as caught:
-        run(tmp_path, bad_at=12)
+        run(tmp_path, bad_at=12, bad=bad)
     assert "state.pt" in caught.value.hint
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 10
 

@@ -18,20 +18,56 @@ HINT: Final = "free some space and run the same command again: it goes on where 
 
 
 @contextmanager
-def room_for(path: Path, n_bytes: int) -> Iterator[None]:
-    """A context in which ``n_bytes`` are written to a file; what there is of it is removed if the disk cannot hold them.
+def full_disk_told(path: Path, n_bytes: int) -> Iterator[None]:
+    """A context in which ``n_bytes`` are added to a file that stays as it is, even where the disk cannot hold them.
 
     Raises:
-        WeakClipError: the disk is full; says how many bytes the file needs and how many are free without it.
+        WeakClipError: the disk is full; says how many bytes the file needs and how many are free.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        path.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        raise WeakClipError(f"{path} needs {size(n_bytes)}, {size(free)} are free on the disk", HINT) from error
+        needed, rest = told_apart(n_bytes, free_beside(path))
+        raise WeakClipError(f"{path} needs {needed}, {_in_words(rest, error.errno)}", HINT) from error
+
+
+@contextmanager
+def room_for(path: Path, n_bytes: int) -> Iterator[None]:
+    """A context in which ``n_bytes`` are written to a file; what there is of it is removed if the disk cannot hold them.
+
+    Raises:
+        WeakClipError: the disk is full; says how many bytes the file needs and how many are free without it.
+    """
+    with full_disk_told(path, n_bytes):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def refused(path: Path, number: int) -> str:
+    """What is free where a file is, or was to be, in words. ``number``: of the error that was met."""
+    return _in_words(size(free_beside(path)), number)
+
+
+def free_beside(path: Path) -> int:
+    """The bytes that are free on the disk of a file that is, or was to be, there."""
+    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
+
+
+def told_apart(one: int, other: int) -> tuple[str, str]:
+    """Two sizes as people read them, to the byte where they would read the same."""
+    return (f"{one:,} B", f"{other:,} B") if size(one) == size(other) else (size(one), size(other))
+
+
+def _in_words(rest: str, number: int) -> str:
+    if number == errno.EDQUOT:  # what is left of it is not known
+        return "this user's share of the disk is used up"
+    return f"{rest} are free on the disk"
 
 
 def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:

@@ -4,7 +4,6 @@ import errno
 import unicodedata
 
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
-"""Error numbers that say nothing of the file that was to be read: what is refused now may be read later."""
 
 BREAKING = ("Cc", "Zl", "Zp")  # categories of control characters, tabs among them, and of separators of lines
 
@@ -15,6 +14,14 @@ def one_line(text: str) -> str:
         character.encode("unicode_escape").decode() if unicodedata.category(character) in BREAKING else character
         for character in text
     )
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether an error says nothing of the file that was to be read: what is refused now may be read later.
+
+    A MemoryError is not among them: files of others may ask for any amount.
+    """
+    return isinstance(error, OSError) and error.errno in OF_THE_MACHINE
 
 
 class WeakClipError(Exception):

@@ -15,7 +15,7 @@ from PIL import Image
 from weakclip.cam.seeds import resize_maps
 from weakclip.datasets.index import Dataset, Record
 from weakclip.image_figures import ImageIds
-from weakclip.images import read_photo, resize_photo
+from weakclip.images import read_photo, resize_photo, write_image
 from weakclip.masks import PALETTE, read_mask, resize_mask
 from weakclip.selection import Selection
 
@@ -121,7 +121,7 @@ def write_pictures(record: Record, masks: Mapping[str, Path | None], maps: Maps 
     photo = small_photo(record, side)
     height, width = photo.shape[:2]
     file = f"{record.image_id}_photo.jpg"
-    Image.fromarray(photo).save(folder / file, format="JPEG", quality=JPEG_QUALITY)
+    write_image(folder / file, Image.fromarray(photo), format="JPEG", quality=JPEG_QUALITY)
     layers = []
     if maps is not None:
         layers.append(Layer(column="cam", file=f"{record.image_id}_cam.png", classes=maps.classes))
@@ -139,7 +139,7 @@ def write_overlay(record: Record, mask: Path, file: Path) -> None:
     """Write the photo with the mask over it as one small PNG."""
     photo = small_photo(record, LARGEST_SIDE)
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(blend(photo, resize_mask(read_mask(mask), *photo.shape[:2]))).save(file, format="PNG")
+    write_image(file, Image.fromarray(blend(photo, resize_mask(read_mask(mask), *photo.shape[:2]))), format="PNG")
 
 
 def small_photo(record: Record, side: int) -> NDArray[np.uint8]:
@@ -176,7 +176,7 @@ def spread(records: Sequence[Record], count: int) -> list[Record]:
 def _write_indexed(path: Path, indices: NDArray[np.uint8], colours: NDArray[np.uint8], opacities: NDArray[np.uint8]) -> None:
     image = Image.fromarray(indices)
     image.putpalette(colours.tobytes())
-    image.save(path, format="PNG", compress_level=9, transparency=opacities.tobytes())
+    write_image(path, image, format="PNG", compress_level=9, transparency=opacities.tobytes())
 
 
 def _ranked(ranking: Ranking) -> Sequence[str]:

@@ -8,19 +8,21 @@ Colour profiles are not applied; of animations the first frame counts.
 from __future__ import annotations
 
 import errno
+import io
 import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from weakclip.errors import OF_THE_MACHINE, WeakClipError
+from weakclip.disk_space import write_whole
+from weakclip.errors import WeakClipError, of_the_machine
 
 SMALLEST_SIDE: Final = 8
 LARGEST_PIXELS: Final = 100_000_000
@@ -90,6 +92,13 @@ def resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write an image with the options of its format, ``format`` among them; the file appears whole or not at all."""
+    file = io.BytesIO()
+    image.save(file, **options)
+    write_whole(path, file.getvalue())
+
+
 @contextmanager
 def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]:
     """The opened, not yet decoded file; whatever is wrong with it, found inside the block, becomes a `WeakClipError`.
@@ -117,7 +126,7 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
     except MemoryError as error:
         raise OSError(errno.ENOMEM, "not enough memory to decode it", str(path)) from error
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
+        if of_the_machine(error):
             raise
         raise damaged(path, error) from error
     # Damaged files make PIL's readers raise nearly anything: OSError, SyntaxError, ValueError, struct.error, TypeError...

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from weakclip.disk_space import full_disk_told
 from weakclip.image_figures import ImageIds
 from weakclip.ranks import world
 
@@ -32,8 +33,9 @@ class Journal:
 
     def append(self, image_id: str, row: Mapping[str, float]) -> None:
         """Record that an image is finished; figures come back from the file exactly as they were given."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{_line([image_id, dict(row)])}\n")
+        line = f"{_line([image_id, dict(row)])}\n"
+        with full_disk_told(self._path, len(line)), self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
 
 def journalled(path: Path) -> Iterator[tuple[str, Row]]:

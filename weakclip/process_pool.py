@@ -25,18 +25,17 @@ from weakclip.workers import workers
 Result = TypeVar("Result")
 GLANCE: Final = 1.0  # seconds between two looks at whether the parent is there
 
+HINT: Final = "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory"
+
 _notes: Path | None = None  # in a worker process: the folder in which it notes what it works on
+_working_on = ""  # what this process has noted last of its task
 
 
 class WorkerDiedError(WeakClipError):
     """A process of the pool was killed. ``working_on``: what the processes had noted then, one of which is to blame."""
 
     def __init__(self, working_on: Iterable[str]) -> None:
-        names = " or ".join(sorted(working_on))
-        super().__init__(
-            f"a worker process died (killed, or out of memory){f' while it worked on {names}' if names else ''}",
-            "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory",
-        )
+        super().__init__(f"a worker process died (killed, or out of memory){_while(working_on)}", HINT)
 
     def __reduce__(self) -> tuple[type[WeakClipError], tuple[str, str]]:
         return WeakClipError, (self.problem, self.hint)
@@ -72,7 +71,9 @@ def end_with(parent: int) -> None:
 
 
 def note(name: str) -> None:
-    """Say what is worked on from now on: if this is a worker process and it is killed, its error names it."""
+    """Say what is worked on from now on: if there is no memory for it, or this worker process is killed, the error names it."""
+    global _working_on
+    _working_on = name
     if _notes is not None:
         with suppress(OSError):  # without it an error would say less, and nothing else
             (_notes / str(os.getpid())).write_text(name, encoding="utf-8")
@@ -83,8 +84,9 @@ def in_processes(
 ) -> Iterator[Result]:
     """The function's results for the tasks' arguments, in order; tasks are taken a few ahead, so that memory stays flat.
 
-    ``count``: how many processes, all that there may be where it is None. Raises what the function or the tasks raise, and
-    WorkerDiedError when a process is killed, with what the processes had noted (`note`).
+    ``count``: how many processes, all that there may be where it is None. Raises what the function or the tasks raise;
+    WorkerDiedError when a process is killed, with what the processes had noted (`note`); and WeakClipError with that where
+    there is not enough memory.
     """
     count = workers() if count is None else count
     pool, ahead = process_pool(count), 2 * count
@@ -107,15 +109,21 @@ def in_processes(
 
 def _noted(folder: Path | None, function: Callable[..., Result], *arguments: object) -> Result:
     """Do a task; what it notes is forgotten when it is done."""
-    global _notes
-    if folder is None:
-        return function(*arguments)
-    _notes = folder
+    global _notes, _working_on
+    _notes, _working_on = folder, ""
     try:
         return function(*arguments)
+    except MemoryError as error:
+        raise WeakClipError(f"a process has not enough memory{_while([_working_on])}", HINT) from error
     finally:
         _notes = None
-        (folder / str(os.getpid())).unlink(missing_ok=True)
+        if folder is not None:
+            (folder / str(os.getpid())).unlink(missing_ok=True)
+
+
+def _while(working_on: Iterable[str]) -> str:
+    names = " or ".join(sorted(filter(None, working_on)))
+    return f" while it worked on {names}" if names else ""
 
 
 def _noted_last(folder: Path) -> list[str]:

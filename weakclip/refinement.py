@@ -20,7 +20,7 @@ from weakclip.image_figures import ImageIds
 from weakclip.images import read_photo
 from weakclip.journal import Journal, journalled_figures
 from weakclip.masks import IGNORE, is_mask, winners, write_mask
-from weakclip.process_pool import end_with
+from weakclip.process_pool import HINT, end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.scores import ScoreStore
@@ -126,8 +126,7 @@ def refine_all(
         except BrokenProcessPool as error:
             images = " or ".join(sorted(path.name for path in working.iterdir()))
             raise WeakClipError(
-                f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}",
-                "run the stage again, it keeps the finished images; `WEAKCLIP_WORKERS=1` needs the least memory",
+                f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}", HINT
             ) from error
     world().barrier()
     if world().main:
@@ -170,6 +169,8 @@ def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: 
         raise WeakClipError(
             f"{record.photo} does not fit its class scores: {error}", "write them anew: `dvc repro -f -s generate_masks`"
         ) from error
+    except MemoryError as error:
+        raise WeakClipError(f"a process has not enough memory to refine {record.photo}", HINT) from error
     for kind, result in zip(KINDS, (mask, gated), strict=True):
         write_mask(working / f"{kind}.png", result)
         (working / f"{kind}.png").replace(folder / kind / f"{record.image_id}.png")

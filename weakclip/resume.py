@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError
 from weakclip.ranks import world
 
@@ -116,7 +117,7 @@ class ResumeSlot:
         part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
         _remove(part)
         _remove(old)
-        shutil.copytree(source, part, copy_function=_link) if source.is_dir() else _link(source, part)
+        _link_all(source, part)
         if os.path.lexists(final) and (part.is_dir() or (final.is_dir() and not final.is_symlink())):
             final.rename(old)  # a folder cannot be renamed onto another one that is not empty
         part.replace(final)
@@ -179,13 +180,24 @@ def _add(digest: hashlib.blake2b, name: str, path: Path) -> None:
         raise WeakClipError(f"{path} is missing", "`dvc repro` makes what the stage needs, in order") from error
 
 
-def _link(source: str | Path, target: str | Path) -> None:
+def _link_all(source: Path, target: Path) -> None:
+    # Not shutil's copytree: it goes on after an error, and then raises one that does not say that the disk is full.
+    if not source.is_dir():
+        _link(source, target)
+        return
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        _link_all(path, target / path.name)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        shutil.copyfile(source, target)  # on another disk, such as a linked data folder, or on one without links
+        with room_for(target, source.stat().st_size):
+            shutil.copyfile(source, target)  # on another disk, such as a linked data folder, or on one without links
 
 
 def _lock(home: Path) -> None:

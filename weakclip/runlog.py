@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from weakclip.disk_space import full_disk_told, write_whole
 from weakclip.errors import WeakClipError
 from weakclip.ranks import world
 from weakclip.sealed import sealed, unsealed
@@ -80,7 +80,9 @@ class StepLog:
             self._logged = True
         self._live.step = step
         for name, value in values.items():
-            self._live.log_metric(name, float(f"{float(value):.{SIGNIFICANT}g}"), timestamp=False)
+            rounded = float(f"{float(value):.{SIGNIFICANT}g}")
+            with full_disk_told(self._tables / f"{name}.tsv", len(f"{step}\t{rounded}\n")):
+                self._live.log_metric(name, rounded, timestamp=False)
 
     def resume(self, step: int) -> None:
         """Drop the rows after the step; a row of that very step is replaced when it is logged again."""
@@ -122,9 +124,4 @@ def _plain(value: object) -> object:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_whole(path, text.encode(), sync=True)

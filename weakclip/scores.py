@@ -54,8 +54,7 @@ class ScoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = world().share(range(self._count))
         self._done = {number for number in self._own if self._is_intact(number)}
-        for number in self._done:
-            forget_journals(folder / shard_name(number))
+        forget_journals(folder, {shard_name(number) for number in self._done})
         self._waiting: dict[int, dict[str, tuple[Classes, Probabilities]]] = {}
 
     @property

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, of_the_machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ def read_state(path: Path, parameter: str = "deeplab.encoder_weights") -> dict[s
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
+            if of_the_machine(error):
+                raise
             raise _damaged(path, error) from error
     state = read_saved(path, f"put the file there, or give {parameter} another path")
     for wrapper in ("state_dict", "model"):
@@ -65,6 +67,8 @@ def read_saved(path: Path, hint: str) -> object:
             problem, "it could run code, and is not opened; download it again, or save its tensors alone"
         ) from error
     except Exception as error:  # torch raises nearly any kind for a damaged file
+        if of_the_machine(error):
+            raise
         raise _damaged(path, error) from error
     return content
 

@@ -16,6 +16,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
+from weakclip.downloads import encoder_download
 from weakclip.errors import WeakClipError
 from weakclip.state_files import read_state
 from weakclip.weights import load_into
@@ -87,10 +88,10 @@ def build_vision_transformer(name: str, *, pretrained: bool, parameter: str, wei
 
 def cannot_fetch(name: str, parameter: str, error: OSError) -> WeakClipError:
     """What to say when timm's weights cannot be downloaded. ``parameter``: what may name a file instead."""
-    source = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or name
-    problem = f"the weights of {name!r} cannot be fetched from {source}: {str(error).splitlines()[0]}"
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     return WeakClipError(
-        problem, f"without a network, put the weights file of {source} on the disk and set {parameter} to its path"
+        f"the weights of {name!r} cannot be fetched: {reason}",
+        f"without a network, bring {encoder_download(name).words}, put it in data/raw and set {parameter} to its path",
     )
 
 

@@ -7,6 +7,8 @@ their attributes; tensors are views on storages, ``data/<key>``. Known from torc
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -17,6 +19,8 @@ from typing import IO, Any, Final
 
 import torch
 from torch import Tensor
+
+from weakclip.pickle_marks import check_marks
 
 STORAGES: Final = {
     "BoolStorage": torch.bool,
@@ -53,8 +57,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         root = next(name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl"))
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise pickle.UnpicklingError("numbers of a big-endian machine")
-        with archive.open(f"{root}data.pkl") as file:
-            module = ModuleUnpickler(file, lambda key: archive.read(f"{root}data/{key}")).load()
+        read = (member for member in archive.infolist() if member.filename.startswith((f"{root}data.pkl", f"{root}data/")))
+        if any(member.compress_type != zipfile.ZIP_STORED for member in read):  # torch compresses programs only
+            raise pickle.UnpicklingError("compressed tensors, which could become any size")
+        stream = archive.read(f"{root}data.pkl")
+        check_marks(stream)
+        module = ModuleUnpickler(io.BytesIO(stream), lambda key: archive.read(f"{root}data/{key}")).load()
     if not isinstance(module, Module):
         raise pickle.UnpicklingError(f"{type(module).__name__} instead of a module")
     return tensors_of(module)
@@ -109,5 +117,8 @@ def plain_value(value: object, _: str) -> object:
 
 
 def rebuild_tensor(storage: Tensor, offset: int, shape: Sequence[int], strides: Sequence[int], *_: object) -> Tensor:
-    """A view, of any shape, on a storage; torch refuses one that reaches beyond it."""
+    """A view, of any shape, on a storage; torch refuses one that reaches beyond it. It shows every number once, so it is no
+    larger."""
+    if math.prod(shape) > storage.numel():
+        raise pickle.UnpicklingError(f"a tensor {tuple(shape)} of {storage.numel()} numbers")
     return storage.as_strided(tuple(shape), tuple(strides), offset).clone()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
@@ -106,6 +107,17 @@ def test_openai_weights_without_quickgelu_are_refused(tmp_path: Path, network: n
 def test_what_cannot_be_loaded_is_said(model: str, weights: str, problem: str) -> None:
     with pytest.raises(WeakClipError, match=problem):
         load_clip(model, weights)
+
+
+def test_without_a_network_it_is_said_what_is_missing_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeakClipError, match=r"pretrained weights openai of ViT-B-32-quickgelu cannot be loaded") as caught:
+        load_clip("ViT-B-32-quickgelu", "openai")
+    assert "open_clip_model.safetensors of timm/vit_base_patch32_clip_224.openai" in caught.value.hint
+    assert "put it in data/raw and set clip.weights to its path" in caught.value.hint
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -129,6 +129,13 @@ def test_a_short_file_cannot_ask_for_gigabytes(tmp_path: Path, mark: bytes) -> N
     assert "2147483647" in refused(path)
 
 
+def test_bytes_that_would_fill_any_memory_are_refused_by_the_files_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", {"x": 1}, protocol=4)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x8e" + (2**50).to_bytes(8, "little") + b".")
+    refused(path)
+
+
 def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 20)))
     assert "(2, 20) of float64" in refused(tmp_path / "a.npy")
@@ -158,3 +165,13 @@ def test_what_is_written_names_no_module_that_numpy_1_lacks(tmp_path: Path) -> N
     content = (tmp_path / "a.npy").read_bytes()
     assert content.count(b"_core") == 1 and content.count(b"numpy.core.multiarray") >= 2
     assert read_pickled_dictionary(tmp_path / "a.npy")["a"].tobytes() == marker
+
+
+def test_a_short_file_cannot_name_one_list_more_often_than_there_is_room(tmp_path: Path) -> None:
+    nested: list[object] = []
+    for _ in range(60):  # 2 to the power of 60 places
+        nested = [nested, nested]
+    write_pickled_dictionary(tmp_path / "a.npy", {"a": nested})
+    assert (tmp_path / "a.npy").stat().st_size < 1000
+    found = read_pickled_dictionary(tmp_path / "a.npy")["a"]
+    assert found[0] is found[1] and len(found) == 2

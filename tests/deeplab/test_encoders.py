@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -94,3 +95,14 @@ def test_weights_that_are_no_file_are_named_with_their_parameter() -> None:
     with pytest.raises(WeakClipError) as caught:
         weights_file("data/raw/resnet38.params")
     assert caught.value.problem == "deeplab.encoder_weights data/raw/resnet38.params is no file"
+
+
+def test_without_a_network_it_is_said_what_is_missing_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeakClipError, match=r"the weights of 'resnet10t' cannot be fetched") as caught:
+        build_encoder("resnet10t", "timm", 16)
+    assert "model.safetensors of timm/resnet10t.c3_in1k" in caught.value.hint
+    assert "put it in data/raw and set deeplab.encoder_weights to its path" in caught.value.hint

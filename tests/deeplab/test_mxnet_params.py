@@ -1,5 +1,7 @@
 """MXNet's files, written here as its sources describe them: there is no MXNet to write them."""
 
+import os
+import pickle
 import struct
 from pathlib import Path
 
@@ -101,3 +103,20 @@ def test_damage_inside_is_refused(tmp_path: Path) -> None:
     file.write_bytes(unnamed)
     with pytest.raises(WeakClipError, match="names 0 of its 1 arrays"):
         read_params(file)
+
+
+class Attack:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "a.params"
+    path.write_bytes(pickle.dumps(Attack(tmp_path / "marker"), protocol=protocol))
+    with pytest.raises(WeakClipError, match=r"a\.params is not a \.params file"):
+        read_params(path)
+    assert not (tmp_path / "marker").exists()

@@ -6,6 +6,7 @@ flushes of open files are seen by standing before them. Only what concerns the p
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -32,10 +33,14 @@ class Death:
 
 
 class Events:
-    """Counts the events of this process under a folder, logs each as a line, and dies as it is told to."""
+    """Counts the events of this process under a folder, logs each as a line, and dies as it is told to.
 
-    def __init__(self, folder: Path, log: Path, death: Death | None) -> None:
+    ``full_from``: the event from which on the disk is full, as far as this process can tell: what would take room is refused.
+    """
+
+    def __init__(self, folder: Path, log: Path, death: Death | None, full_from: int | None = None) -> None:
         self._folder, self._death, self._count = f"{folder.resolve()}{os.sep}", death, 0
+        self._full_from = full_from
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._write, self._pwrite, self._fsync = os.write, os.pwrite, os.fsync
 
@@ -48,23 +53,25 @@ class Events:
         if event == "open":
             path, _, flags = arguments
             if flags & WRITING and self._concerns(path):
-                self._happens(f"open {path}", lambda: os.close(os.open(path, flags, 0o644)))
+                self._happens(f"open {path}", lambda: os.close(os.open(path, flags, 0o644)), takes_room=True)
         elif event in NAMES and self._concerns(arguments[0]):
-            self._happens(f"{event} {arguments[0]}", None)
+            self._happens(f"{event} {arguments[0]}", None, takes_room=event in ("os.mkdir", "os.link"))
 
     def _on_write(self, file: int, content: Any, /) -> int:
         if self._concerns(file):
-            self._happens(f"write {file}", lambda: self._write(file, memoryview(content)[: len(content) // 2]))
+            half = memoryview(content)[: len(content) // 2]
+            self._happens(f"write {file}", lambda: self._write(file, half), takes_room=True)
         return self._write(file, content)
 
     def _on_pwrite(self, file: int, content: Any, offset: int, /) -> int:
         if self._concerns(file):
-            self._happens(f"pwrite {file}", lambda: self._pwrite(file, memoryview(content)[: len(content) // 2], offset))
+            half = memoryview(content)[: len(content) // 2]
+            self._happens(f"pwrite {file}", lambda: self._pwrite(file, half, offset), takes_room=True)
         return self._pwrite(file, content, offset)
 
     def _on_fsync(self, file: int, /) -> None:
         if self._concerns(file):
-            self._happens(f"fsync {file}", None)
+            self._happens(f"fsync {file}", None, takes_room=True)
         self._fsync(file)
 
     def _concerns(self, path: object) -> bool:
@@ -74,7 +81,7 @@ class Events:
             return False
         return str(Path(os.fsdecode(path)).absolute()).startswith(self._folder)
 
-    def _happens(self, what: str, half: Callable[[], object] | None) -> None:
+    def _happens(self, what: str, half: Callable[[], object] | None, takes_room: bool = False) -> None:
         self._count += 1
         self._write(self._log, f"{self._count} {what}\n".encode())
         if self._death is not None and self._count == self._death.event:
@@ -82,3 +89,5 @@ class Events:
             if death.torn and half is not None:
                 half()
             os.kill(os.getpid(), death.signal)
+        if takes_room and self._full_from is not None and self._count >= self._full_from:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -66,12 +66,14 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A stage in a project's folder. ``after``: seconds after which it gets a signal from outside, ``(seconds, signal)``."""
+    """A stage in a project's folder. ``after``: seconds after which it gets a signal from outside, ``(seconds, signal)``.
+    ``full_from``: see `Events`."""
 
     stage: str
     folder: str
     death: Death | None = None
     after: tuple[float, int] | None = None
+    full_from: int | None = None
     workers: int = 1
 
 
@@ -164,7 +166,7 @@ def _be(main: Callable[..., None], order: Mapping[str, Any], logs: Mapping[str, 
     if order["stage"] in UNITS:
         _count_calls(UNITS[order["stage"]], os.open(logs["units"], os.O_WRONLY | os.O_APPEND))
     death = Death(**order["death"]) if order["death"] else None
-    Events(Path(order["folder"]), logs["events"], death).watch()
+    Events(Path(order["folder"]), logs["events"], death, order["full_from"]).watch()
     try:
         (_cli.run_here if order["stage"] == "prepare_dataset" else _cli.run)(main)
     except SystemExit as end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,12 @@ from weakclip.errors import WeakClipError
 from weakclip.features.journal import RECORD, Journal, journalled
 from weakclip.plain_png import decode_plain_png
 from weakclip.prob_npy import read_prob_npy
+from weakclip.torchscript_archive import read_tensors
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 MEMORY: Final = Path("/dev/shm")  # where there is such a folder: journals wait for the disk
 LARGEST: Final = 1_000_000  # pixels
+STORAGES: Final = {"0": 24, "1": 8}  # bytes of each, by key: those of the layer in the corpus
 Reader = Callable[[bytes], None]
 
 
@@ -83,8 +86,22 @@ def plain_png(content: bytes) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def module_pickle(content: bytes) -> None:
+    """Tensors of a TorchScript archive whose description is the content, no larger than its storages, or a refusal."""
+    with as_file(b"", ".pt") as path:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", content)
+            for key, n_bytes in STORAGES.items():
+                archive.writestr(f"a/data/{key}", bytes(n_bytes))
+        try:
+            found = read_tensors(path)
+        except Exception:  # nearly any kind; who calls it names the file
+            return
+        assert all(tensor.nbytes <= max(STORAGES.values()) for tensor in found.values())
+
+
 READERS: Final[Mapping[str, Reader]] = {
-    reader.__name__: reader for reader in (mxnet_params, pickled_npy, feature_journal, plain_png)
+    reader.__name__: reader for reader in (mxnet_params, pickled_npy, feature_journal, plain_png, module_pickle)
 }
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from weakclip.clip.mini import MEAN, MINI, STD, TEXT, build_mini_clip
 from weakclip.clip.sources import find_source
-from weakclip.errors import WeakClipError
+from weakclip.downloads import clip_download
+from weakclip.errors import WeakClipError, of_the_machine
 from weakclip.torchscript_archive import read_tensors
 from weakclip.weights import load_into, load_weights
 
@@ -158,8 +159,13 @@ def _load_open_clip(model: str, weights: str) -> open_clip.CLIP:
     except WeakClipError:
         raise
     except Exception as error:  # open_clip and the download below it raise many kinds
-        name = str(source.file) if source.file else f"the pretrained weights {weights} of {model}"
+        if of_the_machine(error):
+            raise
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        if source.file is not None:
+            raise WeakClipError(f"{source.file} cannot be loaded: {reason}", "download or copy it anew") from error
+        missing = clip_download(model, weights).words
         raise WeakClipError(
-            f"{name} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            "without a network, put the file on disk and set clip.weights to its path",
+            f"the pretrained weights {weights} of {model} cannot be loaded: {reason}",
+            f"without a network, bring {missing}, put it in data/raw and set clip.weights to its path",
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from weakclip.datasets.parsed_rows import ParsedRows
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
 from weakclip.selection import select
@@ -146,16 +148,17 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
         "images": _digest((folder / "images.csv").read_bytes()),
     }
     text = json.dumps(sealed(document), indent=2, ensure_ascii=False) + "\n"
-    (folder / "dataset.json").write_text(text, encoding="utf-8", newline="\n")
+    write_whole(folder / "dataset.json", text.encode())
     write_table(folder / "skipped.csv", ("file", "reason"), ((item.file, item.reason) for item in skipped))
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV with a header, UTF-8, lines ended by a line feed."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, file.getvalue().encode())
 
 
 def read_dataset(folder: Path) -> Dataset:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.datasets.mini import BACKGROUND_WORDS, CLASS_NAMES, MiniWorld
-from weakclip.images import file_crc32
+from weakclip.images import file_crc32, write_image
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import track
@@ -49,7 +49,7 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
     image_id = f"{split}_{index:05d}"
     note(image_id)
     photo, mask = Path("images", f"{image_id}.jpg"), Path("masks", f"{image_id}.png")
-    Image.fromarray(scene.image).save(folder / photo, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    write_image(folder / photo, Image.fromarray(scene.image), format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     write_mask(folder / mask, scene.mask)
     height, width = scene.mask.shape
     return Record(

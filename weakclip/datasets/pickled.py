@@ -10,13 +10,15 @@ import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.errors import WeakClipError
+from weakclip.errors import WeakClipError, of_the_machine
+from weakclip.pickle_marks import check_marks
 
 PLAIN_TYPE: Final = re.compile(r"[?biufcSUO]\d*")
 
@@ -116,26 +118,31 @@ class ArrayUnpickler(pickle.Unpickler):
         return ADMITTED[module, name]
 
 
-def check_marks(stream: bytes) -> None:
-    """Refuse a pickle that numbers what it remembers with larger numbers than it has bytes: room is made for all below."""
-    for opcode, number, position in pickletools.genops(stream):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(number, int) and number > (position or 0):
-            raise pickle.UnpicklingError(f"the number {number} for a thing that it remembers")
+def plain(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """The value with arrays and types in place of what stood for them while it was read.
 
-
-def plain(value: Any) -> Any:
-    """The value with arrays and types in place of what stood for them while it was read."""
+    ``done``: what became of the containers that were met before, by their identity. A short file can name one list many times
+    in another, that one many times in a third and so on, and all their places would not fit into any memory.
+    """
+    done = {} if done is None else done
+    if id(value) in done:
+        return done[id(value)]
+    result = value
     match value:
         case SavedArray():
-            objects = value.array.dtype.hasobject
-            return np.vectorize(plain, otypes=[object])(value.array) if objects and value.array.size else value.array
+            result = value.array
+            if result.dtype.hasobject and result.size:
+                result = np.vectorize(partial(plain, done=done), otypes=[object])(result)
         case SavedType():
             return value.dtype
         case dict():
-            return type(value)((plain(key), plain(entry)) for key, entry in value.items())
+            result = type(value)((plain(key, done), plain(entry, done)) for key, entry in value.items())
         case list() | tuple() | set() | frozenset():
-            return type(value)(plain(entry) for entry in value)
-    return value
+            result = type(value)(plain(entry, done) for entry in value)
+        case _:
+            return value
+    done[id(value)] = result
+    return result
 
 
 def read_pickled_dictionary(path: Path) -> dict[Any, Any]:
@@ -154,6 +161,8 @@ def read_pickled_dictionary(path: Path) -> dict[Any, Any]:
         raise WeakClipError(f"{path} holds more than arrays and containers: {error}", hint) from error
     # A damaged stream makes the unpickler raise nearly anything.
     except Exception as error:
+        if of_the_machine(error):
+            raise
         raise WeakClipError(f"{path} is not a dictionary saved by numpy: {error}", hint) from error
     if not isinstance(value, dict):
         raise WeakClipError(f"{path} is not a dictionary saved by numpy: it holds {type(value).__name__}", hint)

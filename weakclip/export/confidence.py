@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import joblib
 import numpy as np
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.export.masked_photos import MaskedPhoto, read_masked_photo
 from weakclip.images import read_photo
+from weakclip.process_pool import in_processes, note
 from weakclip.refinement import Refinement, refine
 from weakclip.scores import ScoreStore
 
@@ -32,9 +32,7 @@ def gated_photos(
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     work = partial(gate_chunk, masks=masks, num_classes=num_classes, scores=scores, refinement=refinement)
-    for done in joblib.Parallel(n_jobs=max(1, min(workers, len(chunks))), return_as="generator")(
-        joblib.delayed(work)(chunk) for chunk in chunks
-    ):
+    for done in in_processes(work, ((chunk,) for chunk in chunks), max(1, min(workers, len(chunks)))):
         yield from done
 
 
@@ -48,6 +46,7 @@ def gate_chunk(
 
 def gate(record: Record, masks: Path, num_classes: int, store: ScoreStore, refinement: Refinement) -> MaskedPhoto:
     """The photo's mask (H, W) uint8 with 255 where the CRF is less sure than the refinement's gate."""
+    note(str(record.photo))
     photo = read_masked_photo(record, masks, num_classes)
     classes, probabilities = store.read(record.image_id)
     mask, gated, _ = refine(

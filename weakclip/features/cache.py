@@ -18,6 +18,7 @@ from torch import Tensor
 
 from weakclip.datasets.index import Record
 from weakclip.device import to_host
+from weakclip.disk_space import told_apart
 from weakclip.errors import WeakClipError
 from weakclip.features.blocks import SECOND, block_widths
 from weakclip.features.index import shard_name, write_index
@@ -142,14 +143,13 @@ def _check_room(folder: Path, total: CacheSize, recipe: ViewRecipe, blocks: int)
     free = shutil.disk_usage(folder).free + sum(path.stat().st_blocks * 512 for path in folder.iterdir())
     if total.n_bytes <= free:
         return
+    needed, there = told_apart(total.n_bytes, free)
     hint = f"drop blocks from clip.blocks (each is {size(total.n_bytes // blocks)})"
     if recipe.crops:
         crop = recipe.tokens(View(height=recipe.image_size, width=recipe.image_size))
         share = crop / (total.tokens / total.images)
         hint += f", lower features.views (each is {size(round(total.n_bytes * share))}; 0 encodes while training)"
-    raise WeakClipError(
-        f"features need {size(total.n_bytes)}, {size(free)} are free on the disk", f"{hint}, or free some space"
-    )
+    raise WeakClipError(f"features need {needed}, {there} are free on the disk", f"{hint}, or free some space")
 
 
 def _fill(

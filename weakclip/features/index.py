@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.errors import WeakClipError
+from weakclip.disk_space import write_whole
+from weakclip.errors import WeakClipError, of_the_machine
 from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
 from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.sealed import sealed, unsealed
@@ -44,13 +44,8 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
         ],
         "images": images,
     }
-    part = folder / f"{INDEX}.part"
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(sealed(content), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / INDEX)
+    document = json.dumps(sealed(content), indent=2, allow_nan=False) + "\n"
+    write_whole(folder / INDEX, document.encode(), sync=True)
     sync_folder(folder)
 
 
@@ -100,6 +95,8 @@ def read_index(folder: Path, remedy: str) -> Index:
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", remedy) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if of_the_machine(error):
+            raise
         raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
     if made_as != FORMAT:
         raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)

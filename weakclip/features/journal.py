@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from weakclip.disk_space import full_disk_told
+
 ENTRY = struct.Struct("<II")  # row, checksum of its bytes
 RECORD = struct.Struct("<III")  # the same and the checksum of the entry itself
 
@@ -17,6 +19,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.rows = journalled(path)
         """The checksum of each row that the journal held when it was opened."""
@@ -27,8 +30,9 @@ class Journal:
     def append(self, rows: Iterable[tuple[int, int]]) -> None:
         """Add rows and their checksums; they are on the disk on return. The rows' bytes must be there before."""
         entries = [ENTRY.pack(row, checksum) for row, checksum in rows]
-        write_all(self._file, b"".join(entry + struct.pack("<I", zlib.crc32(entry)) for entry in entries))
-        os.fsync(self._file)
+        with full_disk_told(self._path, RECORD.size * len(entries)):
+            write_all(self._file, b"".join(entry + struct.pack("<I", zlib.crc32(entry)) for entry in entries))
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file; the journal cannot be added to after it."""

@@ -23,7 +23,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from weakclip.disk_space import room_for
-from weakclip.errors import OF_THE_MACHINE, WeakClipError
+from weakclip.errors import WeakClipError, of_the_machine
 
 FORMAT: Final = 1
 VERSIONS: Final = ("v110", "v110")  # of HDF5's objects: the same bytes from every library, readable since HDF5 1.10
@@ -167,8 +167,9 @@ def _write_draft(draft: Path, layout: ShardLayout) -> None:
         _create_dataset(file, COMPLETE, (1,), np.dtype("u1"))
         for name, value in {**own, **layout.attributes}.items():
             file.attrs[name] = np.bytes_(json.dumps(value, sort_keys=True).encode("ascii"))
-    with draft.open("r+b") as raw:
-        _reserve(raw.fileno(), draft.stat().st_size)
+    n_bytes = draft.stat().st_size
+    with room_for(draft, n_bytes), draft.open("r+b") as raw:
+        _reserve(raw.fileno(), n_bytes)
         os.fsync(raw.fileno())
 
 
@@ -200,7 +201,7 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
             length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
             arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        if of_the_machine(error):
             raise
         raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
     return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)

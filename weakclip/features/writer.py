@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weakclip.disk_space import full_disk_told
 from weakclip.errors import WeakClipError
 from weakclip.features.journal import Journal, journalled, write_all
 from weakclip.features.shards import (
@@ -66,7 +67,8 @@ class ShardWriter:
                 got = f"{array.shape} {array.dtype}"
                 raise ValueError(f"row {row}, {column.name}: expected {expected} {column.dtype}, got {got}")
             start = self._offsets[column.name] + place.start * (array.nbytes // len(array))
-            write_all(self._file, array.reshape(-1).view(np.uint8).data, start)
+            with full_disk_told(self._part, array.nbytes):  # where the file system could not set its room aside
+                write_all(self._file, array.reshape(-1).view(np.uint8).data, start)
         self._checksums[row] = checksum(arrays)
         self._waiting.append((row, self._checksums[row]))
         if len(self._waiting) >= self._flush_rows or time.monotonic() - self._flushed >= self._flush_seconds:
@@ -99,7 +101,7 @@ class ShardWriter:
         self._release()
         self._part.replace(self._path)
         sync_folder(self._path.parent)
-        forget_journals(self._path)
+        forget_journals(self._path.parent, (self._path.name,))
 
     def close(self) -> None:
         """Journal what was written and leave an unfinished shard to be gone on with."""
@@ -113,12 +115,12 @@ class ShardWriter:
         if finished is not None and finished.complete:
             self._checksums = _matching_rows(finished, enumerate(finished.checksums.tolist()))
         if not self.missing:
-            forget_journals(self._path)
+            forget_journals(self._path.parent, (self._path.name,))
             return None
         self._path.unlink(missing_ok=True)
         part = _open(self._part, self._layout)
         if part is None:
-            forget_journals(self._path)
+            forget_journals(self._path.parent, (self._path.name,))
             create_shard(self._part, self._layout)
             part = open_shard(self._part, "")
         self._checksums = _matching_rows(part, self._journalled())
@@ -134,10 +136,11 @@ class ShardWriter:
         self._open = False
 
 
-def forget_journals(path: Path) -> None:
-    """Remove what a killed writer may have left beside a complete shard."""
-    for journal in _journals(path):
-        journal.unlink(missing_ok=True)
+def forget_journals(folder: Path, shards: Collection[str]) -> None:
+    """Remove what a killed writer may have left beside complete shards, given by their names in the folder."""
+    for journal in folder.glob("*.journal*"):
+        if journal.name.rpartition(".")[0] in shards:
+            journal.unlink(missing_ok=True)
 
 
 def _journals(path: Path) -> list[Path]:

@@ -12,7 +12,6 @@ picture, zoomed and shifted, so that words come at all sizes.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,12 +25,14 @@ from weakclip.clip.mini import MINI, TEXT, VISION, build_mini_clip
 from weakclip.clip.model import mini_clip
 from weakclip.clip.prompts import photo_of
 from weakclip.datasets.mini import CLASS_NAMES, MINI_VERSION, clear_world
+from weakclip.deeplab.encoders import MINI_WEIGHTS
 from weakclip.mini_encoder import strided_stem
 from weakclip.pretrain.canvases import GRID, WORDS, Canvases, ClipRecipe, compose, distort
 from weakclip.pretrain.diagnosis import diagnose_mini_clip
-from weakclip.pretrain.encoder import WordMaps
+from weakclip.pretrain.encoder import HEADS_WEIGHTS, WordMaps
 from weakclip.pretrain.scenes import SceneBank, draw_bank
 from weakclip.pretrain.teacher import load_word_maps, word_targets
+from weakclip.resume import ResumeSlot, fingerprint
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
 from weakclip.training import cosine_schedule, train
@@ -225,17 +226,21 @@ def save_mini_clip(model: Captioner, recipe: ClipRecipe, tokenizer: open_clip.Si
     save_weights(out, "mini_clip", state, card)
 
 
-def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".resume/pretrain-mini-clip")) -> None:
-    """The command `weakclip pretrain-mini clip`: word targets from the mini encoder in ``out``, then the training."""
+def main(*, seed: int, iterations: int | None, out: Path) -> None:
+    """The command `weakclip pretrain-mini clip`: word targets from the mini encoder in ``out``, then the training. One that was
+    killed goes on, if it was of the same recipe and encoder."""
     recipe = ClipRecipe(seed=seed) if iterations is None else ClipRecipe(seed=seed, iterations=iterations)
     world = clear_world(recipe.world, recipe.context_probability)
+    teacher = load_word_maps(out)
+    taught_by = [out / f"{MINI_WEIGHTS}.json", out / f"{HEADS_WEIGHTS}.json"]
+    stage = "pretrain_mini_clip"
+    slot = ResumeSlot.open(stage, fingerprint(stage=stage, params=asdict(recipe), inputs=taught_by, code=[]))
     bank = draw_bank(world, "pretrain", recipe.scenes)
-    folder.mkdir(parents=True, exist_ok=True)
-    pretrain_clip(bank=bank, teacher=load_word_maps(out), recipe=recipe, folder=folder, out=out)
+    pretrain_clip(bank=bank, teacher=teacher, recipe=recipe, folder=slot.folder, out=out)
     state, card = load_weights(out, "mini_clip")
     del card["weights_sha256"]
     network = build_mini_clip()
     load_into(network, state, "the mini CLIP")
     figures = diagnose_mini_clip(mini_clip(network), recipe.context_probability)
     save_weights(out, "mini_clip", state, card | {"development": figures})
-    shutil.rmtree(folder)
+    slot.close()

@@ -10,7 +10,6 @@ canvases of full size, every other one a collage of four half-size pictures whos
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +28,7 @@ from weakclip.deeplab.encoders import MINI_WEIGHTS
 from weakclip.mini_encoder import MiniEncoder
 from weakclip.pretrain.partial_labels import token_losses
 from weakclip.pretrain.scenes import SceneBank, draw_bank
+from weakclip.resume import ResumeSlot, fingerprint
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
 from weakclip.training import cosine_schedule, train
@@ -219,9 +219,10 @@ def half(module: nn.Module) -> dict[str, Tensor]:
     return {key: value.half() if value.is_floating_point() else value for key, value in module.state_dict().items()}
 
 
-def main(*, seed: int, iterations: int | None, out: Path, folder: Path = Path(".resume/pretrain-mini-encoder")) -> None:
-    """The command `weakclip pretrain-mini encoder`."""
+def main(*, seed: int, iterations: int | None, out: Path) -> None:
+    """The command `weakclip pretrain-mini encoder`; one that was killed goes on, if it was of the same recipe."""
     recipe = EncoderRecipe(seed=seed) if iterations is None else EncoderRecipe(seed=seed, iterations=iterations)
-    folder.mkdir(parents=True, exist_ok=True)
-    pretrain_encoder(recipe=recipe, folder=folder, out=out)
-    shutil.rmtree(folder)
+    stage = "pretrain_mini_encoder"
+    slot = ResumeSlot.open(stage, fingerprint(stage=stage, params=asdict(recipe), inputs=[], code=[]))
+    pretrain_encoder(recipe=recipe, folder=slot.folder, out=out)
+    slot.close()

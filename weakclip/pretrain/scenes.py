@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.datasets.mini import MiniWorld, caption
+from weakclip.datasets.mini import MiniWorld, Scene, caption
+from weakclip.process_pool import in_processes, note
 from weakclip.seeding import rng
 from weakclip.workers import workers
+
+CHUNK: Final = 200  # scenes a task
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class SceneBank:
 
 
 def draw_bank(world: MiniWorld, stream: str, count: int) -> SceneBank:
-    """Draws ``count`` scenes in a process pool."""
-    chunks = [range(start, min(start + 200, count)) for start in range(0, count, 200)]
-    parts = joblib.Parallel(n_jobs=workers())(joblib.delayed(_draw_chunk)(world, stream, chunk) for chunk in chunks)
+    """Draws ``count`` scenes in worker processes. Raises WeakClipError that names a scene if one of them is killed."""
+    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    tasks = ((world, stream, chunk) for chunk in chunks)
+    parts = list(in_processes(_draw_chunk, tasks, max(1, min(workers(), len(chunks)))))
     return SceneBank(
         images=np.concatenate([part.images for part in parts]),
         captions=tuple(sentence for part in parts for sentence in part.captions),
@@ -37,8 +41,13 @@ def draw_bank(world: MiniWorld, stream: str, count: int) -> SceneBank:
 
 
 def _draw_chunk(world: MiniWorld, stream: str, indices: range) -> SceneBank:
-    scenes = [world.scene(stream, index) for index in indices]
+    scenes = [_draw_scene(world, stream, index) for index in indices]
     sentences = [
         caption(scene, rng(world.seed, stream, "caption", index)) for scene, index in zip(scenes, indices, strict=True)
     ]
     return SceneBank(np.stack([scene.image for scene in scenes]), tuple(sentences), tuple(scene.words for scene in scenes))
+
+
+def _draw_scene(world: MiniWorld, stream: str, index: int) -> Scene:
+    note(f"scene {index} of {stream}")
+    return world.scene(stream, index)

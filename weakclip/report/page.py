@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from weakclip.disk_space import write_whole
 from weakclip.report.classes import class_section
 from weakclip.report.confusions import confusion_section
 from weakclip.report.gallery import GalleryRow, gallery_section
@@ -42,7 +43,7 @@ class Report:
 def write_report(report: Report, folder: Path) -> None:
     """Write ``folder/index.html``; the pictures are expected in ``folder/images``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.html").write_text(render_page(report), encoding="utf-8", newline="\n")
+    write_whole(folder / "index.html", render_page(report).encode())
 
 
 def render_page(report: Report) -> str:
