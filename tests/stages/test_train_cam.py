@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import torch
 
 from stages import train_cam
 from tests.conftest import change_params
-from weakclip.cam import fitting
+from weakclip.cam import fitting, inference
 from weakclip.datasets.index import read_dataset
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask
 from weakclip.scores import ScoreStore
 from weakclip.sealed import sealed, unsealed
+from weakclip.weights import load_weights
 
 METRICS = Path("data/results/train_cam/metrics.json")
 OUTS = (Path("data/cam"), Path("data/results/train_cam"))
@@ -118,3 +120,92 @@ def test_features_of_another_encoder_are_refused(monkeypatch: pytest.MonkeyPatch
     index.write_text(json.dumps(sealed(content)))
     with pytest.raises(WeakClipError, match="data/features was made with other weights of mini"):
         train_cam.main()
+
+
+@pytest.mark.parametrize("source", ["gradcam", "calibrated"])
+def test_sources_that_train_nothing_need_no_step(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "tag_loss", no_step)
+    change_params(Path("params.yaml"), {"cam.source": source, "cam.calibrated_blocks": 1, "cam.affinity_blocks": 2})
+    train_cam.main()
+
+    metrics = json.loads(METRICS.read_text())
+    assert list(metrics) == ["seed", "checksum"] and metrics["seed"]["source"] == source
+    assert {path.name for path in OUTS[0].iterdir()} == {"cams", "labels", "seeds"}
+    store = ScoreStore(Path("data/cam/cams"))
+    for record in read_dataset(Path("data/dataset")).training:
+        classes, maps = store.read(record.image_id)
+        assert classes.tolist() == list(record.tags) and maps.dtype == np.float32
+        assert maps.min() >= 0 and maps.max() <= 1 + 1e-5
+    first = outs()
+    shutil.rmtree(".resume")
+    train_cam.main()
+    assert outs() == first
+
+
+def test_no_steps_leave_clips_zero_shot_answer() -> None:
+    change_params(Path("params.yaml"), {"cam.iterations": 0})
+    train_cam.main()
+    weights, _ = load_weights(Path("data/cam"), "classifier")
+    assert weights["adapter.weight"].abs().max() == 0
+
+
+def test_spreading_by_attention_keeps_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_cam.main()
+    first = outs()
+    monkeypatch.setattr(fitting, "tag_loss", no_step)
+    change_params(Path("params.yaml"), {"cam.affinity_blocks": 1})
+    train_cam.main()
+    assert outs()["data/cam/classifier.safetensors"] == first["data/cam/classifier.safetensors"]
+    assert {name for name in outs() if name.startswith("data/cam/cams")} == {n for n in first if n.startswith("data/cam/cams")}
+    assert any(outs()[name] != first[name] for name in first if name.startswith("data/cam/cams"))
+    change_params(Path("params.yaml"), {"cam.affinity_blocks": 0})
+    train_cam.main()
+    assert outs() == first
+
+
+def test_other_thresholds_do_not_make_the_maps_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_cam.main()
+    monkeypatch.setattr(inference, "fuse_views", no_step)
+    change_params(Path("params.yaml"), {"cam.threshold": "mixture"})
+    train_cam.main()
+    thresholds = json.loads(METRICS.read_text())["seed"]["thresholds"]
+    assert list(thresholds) == list(read_dataset(Path("data/dataset")).classes.names)
+    assert all(0 < own["at"] < 1 and own["below"] >= 0 for own in thresholds.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem", "hint"),
+    [
+        ({"cam.affinity_blocks": 4}, "cam.affinity_blocks 4 needs the tokens after block 0", r"clip.blocks to \[0, 1, 3, 4\]"),
+        ({"cam.affinity_blocks": 5}, "cam.affinity_blocks 5 would run all 5 blocks of mini", "at most 4"),
+        (
+            {"cam.source": "calibrated", "cam.calibrated_blocks": 4},
+            "cam.calibrated_blocks 4 needs the tokens after block 0",
+            r"clip.blocks to \[0, 1, 3, 4\]",
+        ),
+        (
+            {"cam.source": "import", "cam.import_folder": "data/raw/seeds", "cam.affinity_blocks": 1},
+            "cam.source is import",
+            "cam.affinity_blocks to 0",
+        ),
+    ],
+)
+def test_what_the_cache_does_not_hold_is_named(changes: dict[str, object], problem: str, hint: str) -> None:
+    change_params(Path("params.yaml"), changes)
+    with pytest.raises(WeakClipError, match=problem) as caught:
+        train_cam.main()
+    assert re.search(hint, caught.value.hint)
+
+
+def test_descriptions_change_the_texts() -> None:
+    change_params(Path("params.yaml"), {"cam.iterations": 0})
+    train_cam.main()
+    plain, _ = load_weights(Path("data/cam"), "classifier")
+    Path("data/raw").mkdir(exist_ok=True)
+    Path("data/raw/descriptions.json").write_text(json.dumps({"cat": ["a cat on grass", "a cat on sand"]}))
+    change_params(Path("params.yaml"), {"cam.descriptions": "data/raw/descriptions.json"})
+    train_cam.main()
+    described, _ = load_weights(Path("data/cam"), "classifier")
+    background = len(read_dataset(Path("data/dataset")).classes.names)
+    assert not torch.equal(described["texts"][:background], plain["texts"][:background])
+    assert torch.equal(described["texts"][background:], plain["texts"][background:])

@@ -71,7 +71,7 @@ class AttentionSpread:
         return stretch(spread(maps, affinity(torch.stack(attentions).mean(dim=0)).to(maps), self.threshold))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, whose tensors a gradient cannot be taken through, as GradCAM does
 def image_maps(
     records: Sequence[Record], stored: StoredTokens, source: Source, spread_by: AttentionSpread | None
 ) -> Iterator[tuple[Record, Tensor]]:
