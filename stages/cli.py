@@ -228,7 +228,10 @@ def export(
         typer.Option("--format", help="coco, coco-polygons, yolo, voc, cvat or label-studio", autocompletion=formats_from),
     ],
     out: Annotated[Path, typer.Option(help="new .json (coco), .zip (cvat), or folder (others)")],
-    masks: Annotated[Path, typer.Option(help="folder of masks, <image id>.png")] = Path("data/masks/refined"),
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="folder of masks, <image id>.png; by default the refined ones, or those beside --dataset"),
+    ] = None,
     dataset: Annotated[Path, typer.Option(help="the dataset index, or what `weakclip predict` wrote")] = Path("data/dataset"),
     confidence: Annotated[
         float | None, typer.Option(help="leave out pixels whose class is less probable after the CRF, which runs again for it")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from stages._kernels import mask_kernel
 from stages.exchange import new_folder
@@ -27,6 +28,9 @@ from weakclip.progress import say, track
 from weakclip.refinement import Refinement
 from weakclip.scores import ScoreStore
 from weakclip.workers import workers
+
+DATASET: Final = Path("data/dataset")
+REFINED: Final = Path("data/masks/refined")
 
 Write = Callable[[Iterator[MaskedPhoto], Dataset, Path, Path], Mapping[str, int]]
 """Photos, the dataset that they are of, the folder of all photos, and where to write -> how much of what was written."""
@@ -74,13 +78,17 @@ FORMATS: Mapping[str, Format] = {
 def main(
     format_name: str,
     out: Path,
-    masks: Path = Path("data/masks/refined"),
-    dataset: Path = Path("data/dataset"),
+    masks: Path | None = None,
+    dataset: Path = DATASET,
     confidence: float | None = None,
     params: Path = Path("params.yaml"),
     scores: Path = Path("data/masks/scores"),
 ) -> None:
-    """Write the masks of a folder, with their photos or the names of these, in the format."""
+    """Write the masks of a folder, with their photos or the names of these, in the format.
+
+    By default they are the refined ones of ``data/dataset``; of another dataset those that `weakclip predict` put beside it.
+    """
+    masks = masks or (REFINED if dataset == DATASET else dataset / "masks")
     if format_name not in FORMATS:
         raise WeakClipError(f"{format_name!r} is not a format", f"there are: {', '.join(FORMATS)}")
     wanted = FORMATS[format_name]

@@ -68,6 +68,16 @@ def test_wrong_commands_are_refused_and_leave_nothing() -> None:
     assert {path.name for path in Path().iterdir()} == {"data", "params.yaml"}
 
 
+def test_masks_of_a_prediction_are_those_beside_its_index(dataset: Dataset) -> None:  # noqa: F811
+    write_dataset(dataset, Path("predicted"))  # the same ids as of data/masks/refined
+    Path("predicted/masks").mkdir()
+    for record in dataset.records:
+        write_mask(Path("predicted/masks") / f"{record.image_id}.png", np.full((record.height, record.width), 2, np.uint8))
+    export("coco", "predicted.json", "--dataset", "predicted")
+    document = json.loads(Path("predicted.json").read_text())
+    assert [row["category_id"] for row in document["annotations"]] == [2, 2, 2]
+
+
 def test_a_coco_dataset_keeps_cocos_numbers(dataset: Dataset) -> None:  # noqa: F811
     records = tuple(replace(record, image_id=f"{7 * number:012d}") for number, record in enumerate(dataset.records, start=1))
     write_dataset(replace(dataset, name="coco14", classes=CLASSES, records=records), Path("data/dataset"))
