@@ -41,7 +41,7 @@ NOT_RUN = {
         "weakclip init ../photos": OWN_DATA,
         "dvc repro": OWN_DATA,
         "weakclip export --format coco --out masks.json": OWN_DATA,
-        "weakclip export-onnx --out deeplab.onnx": "tests/deeplab: exported and compared with torch",
+        "weakclip export-onnx --out deeplab.onnx": "tests/onnx_export: exported and compared with torch",
         "weakclip import-checkpoint iter_8000.pth --classes voc12 --out data/weakclip": CHECKPOINT,
     },
     "docs/reliability.md": dict.fromkeys(
