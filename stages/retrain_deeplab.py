@@ -42,8 +42,6 @@ def main(
         code=import_closure(Path(__file__), Path(__file__).parents[1]),
     )
     slot = ResumeSlot.open("retrain_deeplab", key)
-    (slot.folder / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
-    slot.show("plots", plots)
     log = StepLog(slot.folder / "plots")
     examples = with_masks_from(index.training, masks)
     validation = with_true_masks(index.val)

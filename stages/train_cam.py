@@ -72,9 +72,8 @@ def main(
     key = fingerprint(stage="train_cam", params={"seed": p.seed, **source}, inputs=inputs, code=code)
     slot = ResumeSlot.open("train_cam", key)
     cam = slot.folder / "cam"
-    for folder in (cam / "seeds", cam / "labels", slot.folder / "plots" / "metrics"):
+    for folder in (cam / "seeds", cam / "labels", slot.folder / "plots"):
         folder.mkdir(parents=True, exist_ok=True)
-    slot.show("plots", plots)
     figures: dict[str, dict[str, object]] = {}
     if p.cam.source == "import":
         thresholds = import_seeds(p, index, cam)

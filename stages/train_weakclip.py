@@ -68,7 +68,7 @@ def main(
     code = import_closure(Path(__file__), Path(__file__).parents[1])
     key = fingerprint(stage="train_weakclip", params=settings, inputs=[dataset, features / "index.json", seeds], code=code)
     slot = ResumeSlot.open("train_weakclip", key)
-    (slot.folder / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
+    (slot.folder / "plots").mkdir(exist_ok=True)
 
     seed_torch(p.seed, "weakclip")
     sizes = WeakClipSizes(**p.weakclip.model_dump(include=set(WeakClipSizes.__dataclass_fields__)))
@@ -93,7 +93,6 @@ def main(
         num_classes=classes.num_classes,
     )
     make, aim, tuning = training(p, network, store, trained, seeds)
-    slot.show("plots", plots)
     log = StepLog(slot.folder / "plots")
     # The network has an encoder of its own: a batch is photos that are decoded and distorted, and that is slow.
     threads = min(workers(), DECODING_THREADS) if network.model.encoder is not None else 1

@@ -195,32 +195,3 @@ def test_import_closure_follows_imports_and_packages(tmp_path: Path) -> None:
         path.write_text(text)
     found = {path.relative_to(tmp_path).as_posix() for path in import_closure(tmp_path / "stages" / "one.py", tmp_path)}
     assert found == set(files) - {"weakclip/unused.py"}
-
-
-def test_what_is_shown_grows_until_it_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    slot, final = ResumeSlot.open("s", "1"), Path("data/results/s/plots")
-    final.mkdir(parents=True)  # of an earlier run
-    (final / "old.tsv").touch()
-    (slot.folder / "plots" / "metrics").mkdir(parents=True)
-    slot.show("plots", final)
-    (slot.folder / "plots" / "metrics" / "loss.tsv").write_text("1")
-    assert [path.relative_to(final).as_posix() for path in final.glob("*/*")] == ["metrics/loss.tsv"]
-    assert (final / "metrics" / "loss.tsv").read_text() == "1"
-    slot.show("plots", final)  # the run that goes on after a kill
-    slot.publish("plots", final)
-    slot.close()
-    assert not (final / "metrics").is_symlink() and (final / "metrics" / "loss.tsv").read_text() == "1"
-    assert [path.name for path in final.parent.iterdir()] == ["plots"]
-
-
-def test_without_symbolic_links_nothing_is_shown_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slot = ResumeSlot.open("s", "1", root=tmp_path / "root")
-    (slot.folder / "plots" / "metrics").mkdir(parents=True)
-
-    def refuse(*arguments: object, **named: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "symlink_to", refuse)
-    slot.show("plots", tmp_path / "plots")
-    assert [path.name for path in tmp_path.iterdir()] == ["root"]

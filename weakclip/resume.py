@@ -110,35 +110,18 @@ class ResumeSlot:
         Nothing is forced to the disk here: a killed process loses none of what it has written, and files that must outlive a
         power cut (shards, weights, checkpoints) are flushed by those who write them.
         """
-        source, part = self._source(name), _part(final)
-        _link_all(source, part)
-        _put(part, final)
-
-    def show(self, name: str, final: Path) -> None:
-        """Let what grows in the folders of the slot's folder `name` be seen at the final path, until `publish` replaces it.
-
-        For curves, which people watch and no stage reads. The final path is a folder with symbolic links to those folders; DVC
-        removes it like any other. Where there are no such links, curves are seen in the end only. The main rank does it.
-        """
-        if not world().main:
-            return
-        source, part = self._source(name), _part(final)
-        part.mkdir()
-        try:
-            for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-                (part / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            _remove(part)
-            return
-        _put(part, final)
-
-    def _source(self, name: str) -> Path:
         source = self.folder / name
         if not source.exists():
             raise ValueError(f"expected {name} in the slot {self.folder}, got {sorted(p.name for p in self.folder.iterdir())}")
-        return source
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
+        _remove(part)
+        _remove(old)
+        _link_all(source, part)
+        if os.path.lexists(final) and (part.is_dir() or (final.is_dir() and not final.is_symlink())):
+            final.rename(old)  # a folder cannot be renamed onto another one that is not empty
+        part.replace(final)
+        _remove(old)
 
     def close(self, keep: Sequence[str] = ()) -> None:
         """Delete the slot after success, but for the names in keep, which the next run with this fingerprint finds.
@@ -157,24 +140,6 @@ class ResumeSlot:
             self.folder.rename(closed)
         _remove(closed)
         _unlock(self.folder.parent)
-
-
-def _part(final: Path) -> Path:
-    """Where what is to stand at the final path is made, with nothing there."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.with_name(f".{final.name}.part")
-    _remove(part)
-    return part
-
-
-def _put(part: Path, final: Path) -> None:
-    """Put a part at its final path, in place of what stands there."""
-    old = final.with_name(f".{final.name}.old")
-    _remove(old)
-    if os.path.lexists(final) and (part.is_dir() or (final.is_dir() and not final.is_symlink())):
-        final.rename(old)  # a folder cannot be renamed onto another one that is not empty
-    part.replace(final)
-    _remove(old)
 
 
 def _torch_version() -> str:

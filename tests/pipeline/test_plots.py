@@ -1,6 +1,5 @@
 """DVC draws every plot that `dvc.yaml` declares, and puts the pictures of two versions side by side."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +73,3 @@ def test_pictures_of_two_versions_stand_side_by_side(two_versions: Project, tmp_
 def flat(path: str) -> str:
     """A path as DVC makes a file name of it."""
     return path.replace("/", "_")
-
-
-def test_curves_of_a_training_that_runs_are_drawn(two_versions: Project) -> None:
-    curve = "data/results/train_weakclip/plots/metrics/seeding_loss.tsv"
-    plots = (two_versions.folder / curve).parent
-    slot = two_versions.folder / ".resume" / "train_weakclip" / "key"  # as `ResumeSlot.show` leads there
-    slot.parent.mkdir(parents=True)
-    plots.rename(slot)
-    plots.symlink_to(slot)
-    try:
-        with (two_versions.folder / curve).open("a", encoding="utf-8") as file:
-            file.write("3\t0.5\n")
-        shown = json.loads(two_versions.dvc("plots", "show", "--json"))
-        assert '"step": "3"' in json.dumps(shown) and "0.5" in json.dumps(shown)
-    finally:
-        plots.unlink()
-        slot.rename(plots)
