@@ -81,6 +81,19 @@ def preset(
 
 
 @app.command()
+def upgrade() -> None:
+    """Add to a params.yaml of an older version what it lacks, so that it means what it meant; it is kept as params.yaml.bak.
+
+    Reads:  params.yaml, the preset that comes with the project.
+    Writes: params.yaml, params.yaml.bak.
+    Costs:  nothing.
+    """
+    from stages import upgrade as command  # here, so that the other commands start without it
+
+    command.upgrade(PARAMS, PRESETS)
+
+
+@app.command()
 def init(
     folder: Annotated[
         Path, typer.Argument(help="folder of photos: in subfolders named by class, or with a CSV or JSON of tags")

@@ -48,6 +48,7 @@ class Format:
 def in_coco(
     photos: Iterator[MaskedPhoto], index: Dataset, root: Path, out: Path, *, segmentation: Segmentation
 ) -> Mapping[str, int]:
+    """`write_coco`, with the ids of images and categories that COCO itself has where the dataset is coco14."""
     return write_coco(photos, index.classes, root, out, segmentation, images_of_coco=index.name == "coco14")
 
 

@@ -115,7 +115,11 @@ def _of_preset(details: Sequence[ErrorDetails], values: Mapping[str, object]) ->
             value = value[part]
         if not isinstance(value, Mapping):
             found.append(f"{name}: {json.dumps(value)}")
-    return f"is it of an older version? the preset {preset.stem} has {', '.join(found)}" if found else ""
+    return (
+        f"is it of an older version? the preset {preset.stem} has {', '.join(found)}; `weakclip upgrade` adds them"
+        if found
+        else ""
+    )
 
 
 def _misfits(params: Params) -> Iterator[str]:

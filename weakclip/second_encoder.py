@@ -90,7 +90,7 @@ class EncoderPair(nn.Module):
 
     @property
     def mean(self) -> Tensor:
-        """The mean colour that CLIP expects, 0..255."""
+        """The mean colour that CLIP expects, (3, 1, 1), 0..255."""
         return self.clip.mean
 
     def release(self) -> None:

@@ -41,8 +41,18 @@ NOT_RUN = {
         "weakclip init ../photos": OWN_DATA,
         "dvc repro": OWN_DATA,
         "weakclip export --format coco --out masks.json": OWN_DATA,
+        "weakclip export-onnx --out deeplab.onnx": "tests/onnx_export: exported and compared with torch",
         "weakclip import-checkpoint iter_8000.pth --classes voc12 --out data/weakclip": CHECKPOINT,
     },
+    "docs/reliability.md": dict.fromkeys(
+        (
+            "dvc queue kill NAME",
+            "dvc queue remove NAME",
+            "dvc exp run --queue --name NAME --set-param lr=3e-4",
+            "dvc queue start --jobs 2",
+        ),
+        "tests/faults/test_queue.py",
+    ),
     "docs/cluster.md": {
         "torchrun --standalone --nproc-per-node=2 -m stages.cache_features": "tests/pipeline/test_torchrun.py: all stages so",
         'export WEAKCLIP_LAUNCH="torchrun --standalone --nproc-per-node=4"': "tests/stages/test_launch.py",

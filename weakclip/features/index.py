@@ -64,6 +64,7 @@ class Index:
         return tuple(accumulate((rows for _, rows, _ in self.shards), initial=0))
 
     def shard_of(self, row: int) -> int:
+        """The number of the shard that holds a row."""
         return bisect_right(self.firsts, row) - 1
 
     def part(self, image_ids: Iterable[str]) -> Index:
@@ -117,6 +118,7 @@ class ShardFolder:
 
     @property
     def attributes(self) -> dict[str, Any]:
+        """What the rows are, as the index says."""
         return self.index.attributes
 
     def __len__(self) -> int:

@@ -63,6 +63,7 @@ def write_onnx(
 
 
 def installed(name: str) -> bool:
+    """Whether a module can be imported."""
     try:
         importlib.import_module(name)
     except ImportError:

@@ -1,0 +1,76 @@
+"""Bring a params.yaml of an older version up to date: not a stage, `weakclip upgrade` runs it.
+
+Reads params.yaml and the preset that it was made from. Writes params.yaml with the parameters that it lacks. New parameters
+have values in the presets that leave results as they were (CHANGELOG.md names them), so a run means what it meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from weakclip.errors import WeakClipError
+from weakclip.params import load
+from weakclip.progress import say
+
+
+def upgrade(params: Path, presets: Path) -> None:
+    """Add the parameters that the file lacks, with the comments of its preset; keep the former file as params.yaml.bak.
+
+    Raises:
+        WeakClipError: there is no such file or no preset of its dataset, or something else is wrong with it.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    if not params.is_file():
+        raise WeakClipError(f"{params} is missing", "`weakclip preset mini` writes one")
+    former = params.read_text(encoding="utf-8")
+    values = yaml.load(former)
+    name = preset_of(values)
+    preset = presets / f"{name}.yaml"
+    if not preset.is_file():
+        raise WeakClipError(f"{params} names no dataset that there is a preset of", "write it anew: `weakclip preset NAME`")
+    added = list(fill(values, yaml.load(preset.read_text(encoding="utf-8"))))
+    if not added:
+        load(params)
+        say(f"{params} has all parameters")
+        return
+    part = params.with_name(f".{params.name}.part")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        yaml.dump(values, file)
+    try:
+        load(part)
+    except WeakClipError as error:
+        part.unlink()
+        raise WeakClipError(error.problem.replace(str(part), str(params)), error.hint) from error
+    backup = params.with_name(f"{params.name}.bak")
+    backup.write_text(former, encoding="utf-8", newline="\n")
+    part.replace(params)
+    for line in added:
+        say(f"added {line}")
+    say(f"the former {params} is now {backup}")
+
+
+def preset_of(values: Any) -> str:
+    """The preset that a file with these values was made from."""
+    dataset, clip = (values.get(name, {}) if isinstance(values, CommentedMap) else {} for name in ("dataset", "clip"))
+    name = str(dataset.get("name", "")) if isinstance(dataset, CommentedMap) else ""
+    real = isinstance(clip, CommentedMap) and clip.get("model", "mini") != "mini"
+    return "folder-openai" if name == "folder" and real else name
+
+
+def fill(values: CommentedMap, preset: CommentedMap, prefix: str = "") -> Iterator[str]:
+    """Put what the preset has and the values lack at the end of each section; yields `name: value` of each."""
+    for key, value in preset.items():
+        if key not in values:
+            values[key] = value
+            if key in preset.ca.items:
+                values.ca.items[key] = preset.ca.items[key]
+            yield f"{prefix}{key}: {dict(value) if isinstance(value, CommentedMap) else value}"
+        elif isinstance(value, CommentedMap) and isinstance(values[key], CommentedMap):
+            yield from fill(values[key], value, f"{prefix}{key}.")
