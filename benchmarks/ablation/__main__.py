@@ -1,6 +1,6 @@
 """Run a table of parameters for several seeds; write means and spreads as JSON and Markdown after every finished stage.
 
-What is in the file of results is not run again, and an interrupted stage goes on where it stood. The stages run directly, several
+What is in the file of results is not run again, and an interrupted stage goes on where it stood. The stages run directly, many
 side by side, and share what they have in common: no Git and no DVC are needed, and DVC's queue is not used.
 """
 
