@@ -1,8 +1,7 @@
 """Run a table of parameters for several seeds; write means and spreads as JSON and Markdown after every finished stage.
 
-What is in the file of results is not run again, and an interrupted stage goes on where it stood. With ``--without-dvc`` the
-stages run directly, several side by side, and share what they have in common; no Git and no DVC are needed. Otherwise they run
-as experiments of DVC's queue, which keeps their artefacts.
+What is in the file of results is not run again, and an interrupted stage goes on where it stood. The stages run directly, many
+side by side, and share what they have in common: no Git and no DVC are needed, and DVC's queue is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +29,9 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="runs side by side")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="threads and processes of each")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="names of rows; else all of them")] = None,
-    without_dvc: Annotated[bool, typer.Option("--without-dvc", help="run the stages directly")] = False,
+    without_dvc: Annotated[
+        bool, typer.Option("--without-dvc", help="say so: the stages run directly, there is no other way yet")
+    ] = False,
 ) -> None:
     """Run an ablation."""
     seeds = [int(seed) for seed in seeds_text.replace(",", " ").split()]

@@ -51,7 +51,7 @@ def run_all(
     order = {run: place for place, run in enumerate(_to_do(wanted, known, work))}
     waiting, failed, began = dict(order), [], {}
     gone: set[Run] = set()
-    with _children() as children, ThreadPoolExecutor(max_workers=jobs) as pool:
+    with ThreadPoolExecutor(max_workers=jobs) as pool, _children() as children:  # ended before the pool waits for them
         running: dict[Future[Figures], Run] = {}
         while waiting or running:
             for run in list(waiting):
