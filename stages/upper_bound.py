@@ -4,21 +4,26 @@ Not a stage of the pipeline, for it needs masks of the training images. Reads th
 Writes the weights and `metrics.json`. Params: deeplab, seed, evaluate.
 """
 
+from functools import partial
 from pathlib import Path
 
 from stages import _cli
 from weakclip import params as parameters
-from weakclip.datasets.index import read_dataset
+from weakclip.crf import CrfKernel
+from weakclip.datasets.index import Dataset, read_dataset
 from weakclip.deeplab.encoders import weights_file
-from weakclip.deeplab.examples import Example, read_example, with_true_masks
+from weakclip.deeplab.examples import with_true_masks
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.deeplab.recipe import Retraining
 from weakclip.deeplab.retraining import retrain
 from weakclip.errors import WeakClipError
-from weakclip.evaluation import mean_iou, percent, score_masks
-from weakclip.progress import say, track
+from weakclip.evaluation import mean_iou, percent, score_records
+from weakclip.params_schema import EvaluateParams
+from weakclip.progress import say
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
+from weakclip.validation import predict_masks
+from weakclip.workers import workers
 
 
 def main(
@@ -35,7 +40,11 @@ def main(
         raise WeakClipError(problem, "the upper bound needs masks of both; the pipeline itself needs none")
     key = fingerprint(
         stage="upper_bound",
-        params={"seed": p.seed, **p.deeplab.model_dump(mode="json", exclude={"masks"})},
+        params={
+            "seed": p.seed,
+            **p.deeplab.model_dump(mode="json", exclude={"masks"}),
+            "evaluate": p.evaluate.model_dump(mode="json"),
+        },
         inputs=[dataset, *filter(None, [weights_file(p.deeplab.encoder_weights)])],
         code=import_closure(Path(__file__), Path(__file__).parents[1]),
     )
@@ -44,8 +53,9 @@ def main(
     deeplab = slot.folder / "deeplab"
     # Nothing is printed of the way there: the figure that counts is taken at the end, as `evaluate` takes it.
     retrain(settings, examples, (), index.classes, seed=p.seed, folder=slot.folder, out=deeplab)
-    miou = measure(deeplab, validation, index.classes.num_classes, p.evaluate.scales, p.evaluate.flip)
-    conditions = {"split": "val", "n": len(validation), "scales": p.evaluate.scales, "flip": p.evaluate.flip, "crf": False}
+    miou = measure(deeplab, index, p.evaluate, slot.folder)
+    crf = p.evaluate.crf.iterations > 0
+    conditions = {"split": "val", "n": len(validation), "scales": p.evaluate.scales, "flip": p.evaluate.flip, "crf": crf}
     write_metrics(slot.folder / "metrics.json", {"val": {"miou": miou, **conditions}, "images": len(examples)})
     for name, final in (("deeplab", out / "deeplab"), ("metrics.json", out / "metrics.json")):
         slot.publish(name, final)
@@ -53,15 +63,15 @@ def main(
     say(f"  val.miou of full supervision: {miou:.2f} ({len(examples):,} true masks; {len(validation):,} validation images)")
 
 
-def measure(deeplab: Path, validation: tuple[Example, ...], num_classes: int, scales: tuple[float, ...], flip: bool) -> float:
-    """Percent mIoU of a saved DeepLab, its photos seen as `evaluate` sees them."""
-    model = load_deeplab(deeplab)
-    read = (read_example(example, num_classes) for example in track(validation, total=len(validation), title="predicting"))
-    pairs = (
-        (predict_probabilities(model, photo, scales=scales, flip=flip).argmax(axis=0).astype("uint8"), truth)
-        for photo, truth in read
-    )
-    return percent(mean_iou(score_masks(pairs, num_classes)))
+def measure(deeplab: Path, index: Dataset, how: EvaluateParams, folder: Path) -> float:
+    """Percent mIoU of a saved DeepLab on the validation images, seen and sharpened as `evaluate` does it; its masks are
+    written below ``folder``."""
+    predict = partial(predict_probabilities, load_deeplab(deeplab), scales=how.scales, flip=how.flip)
+    kernel = CrfKernel(**how.crf.model_dump()) if how.crf.iterations > 0 else None
+    records, masks = index.labelled("val"), folder / "predictions"
+    predict_masks(records, predict, masks, folder / "predictions.jsonl", kernel)
+    confusion, _ = score_records(records, masks, index.classes.num_classes, workers())
+    return percent(mean_iou(confusion))
 
 
 if __name__ == "__main__":

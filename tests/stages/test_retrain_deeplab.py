@@ -121,6 +121,12 @@ def test_the_upper_bound_trains_on_true_masks(project: Path, capsys: pytest.Capt
     assert "val.miou of full supervision" in capsys.readouterr().out
 
 
+def test_the_upper_bound_is_sharpened_as_evaluate_sharpens(project: Path) -> None:
+    change_params(Path("params.yaml"), {"evaluate.crf.iterations": 2})
+    upper_bound.main()
+    assert json.loads(Path("data/upper_bound/metrics.json").read_text())["val"]["crf"] is True
+
+
 def test_the_upper_bound_says_which_masks_it_lacks(project: Path) -> None:
     write_project(val_masks=False)
     with pytest.raises(WeakClipError, match="no true masks of validation images"):
