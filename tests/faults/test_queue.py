@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
@@ -172,6 +173,16 @@ def made_here(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the experiments' processes have it; with more of them the weights are other bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_queued_experiment_comes_to_what_the_stages_come_to_here(
     queued: Project, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
