@@ -153,8 +153,8 @@ def put(experiments: Iterable[Experiment], seen: Status, environment: Mapping[st
             continue
         if state == "Running":  # and will for ever be said to, until it is told to end
             dvc_prints(["queue", "kill", one.name], environment, check=False)
-        if state:
-            dvc_prints(["queue", "remove", one.name], environment)
+        if state:  # one that a killed worker had taken, and not yet begun, is not known any more
+            dvc_prints(["queue", "remove", one.name], environment, check=False)
         parameters = [part for override in one.overrides for part in ("--set-param", override)]
         dvc_prints(["exp", "run", "--queue", "--name", one.name, *parameters], environment)
         say(f"{one.name}  queued")
