@@ -1,7 +1,8 @@
-"""Run a table of parameters for several seeds; write means and spreads as JSON and Markdown after every finished stage.
+"""Run a table of parameters for several seeds; write means and spreads as JSON and Markdown after every finished run.
 
-What is in the file of results is not run again, and an interrupted stage goes on where it stood. The stages run directly, many
-side by side, and share what they have in common: no Git and no DVC are needed, and DVC's queue is not used.
+Each row and seed is an experiment in DVC's queue, whose name tells row and seed; upper bounds, which are no stage, run directly
+after them. With --without-dvc all stages run directly, each in a folder of its own, share what they have in common, and need
+neither Git nor DVC. What is in the file of results, or in DVC under its name, is not run again; what was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.ablation import direct
+from benchmarks.ablation import direct, queued
 from benchmarks.ablation.figures import Figures, content, read_results, table
 from benchmarks.ablation.pipeline import Run, read_stages, runs_of
 from benchmarks.ablation.rows import Row, read_table
@@ -29,9 +30,7 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="runs side by side")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="threads and processes of each")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="names of rows; else all of them")] = None,
-    without_dvc: Annotated[
-        bool, typer.Option("--without-dvc", help="say so: the stages run directly, there is no other way yet")
-    ] = False,
+    without_dvc: Annotated[bool, typer.Option("--without-dvc", help="run the stages directly")] = False,
 ) -> None:
     """Run an ablation."""
     seeds = [int(seed) for seed in seeds_text.replace(",", " ").split()]
@@ -50,11 +49,32 @@ def main(
         found = "".join(f"  {name}.miou {value:.2f}" for name, value in figures.miou.items())
         say(f"{run.folder}  seed {run.values['seed']}  {figures.seconds:.0f} s, {figures.cpu_seconds:.0f} CPU s{found}")
 
-    failures = direct.run_all(wanted, known, work or out / "runs", jobs=jobs, threads=threads, finished=finished)
+    def collected(one: queued.Experiment, figures: dict[str, Figures]) -> None:
+        known.update({key: found for key, found in figures.items() if key not in known})
+        write(out, rows, seeds, runs, known)
+        say(
+            one.name + "".join(f"  {name}.miou {value:.2f}" for found in figures.values() for name, value in found.miou.items())
+        )
+
+    failures: dict[str, str] = {}
+    if not without_dvc:
+        stages_of = {row.name: row for row in rows if not row.upper_bound}
+        failures |= {name: words for name, row in stages_of.items() if (words := queued.refusal(row))}
+        for words in failures.values():
+            say(words)
+        experiments = [
+            queued.experiment(stages_of[name], seed, of_row)
+            for (name, seed), of_row in runs.items()
+            if name in stages_of and name not in failures
+        ]
+        failures |= queued.run_all(experiments, known, out / "workers.txt", jobs=jobs, threads=threads, finished=collected)
+        wanted = [run for (name, _), of_row in runs.items() if name not in stages_of for run in of_row]
+    ended = direct.run_all(wanted, known, work or out / "runs", jobs=jobs, threads=threads, finished=finished)
+    failures |= {failure.run.folder: failure.words for failure in ended}
     write(out, rows, seeds, runs, known)
     print((out / "table.md").read_text(encoding="utf-8"))
-    for failure in failures:
-        print(f"failed: {failure.run.folder}\n{failure.words}")
+    for name, words in failures.items():
+        print(f"failed: {name}\n{words}")
     raise SystemExit(1 if failures else 0)
 
 

@@ -17,13 +17,16 @@ MEASURED: Final = {"train_cam": "seed", "generate_masks": "pseudo", "refine_mask
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of a stage's run. ``miou``: percent by column of the table. ``metrics``: all that the stage measured."""
+    """Of a stage's run. ``miou``: percent by column of the table. ``metrics``: all that the stage measured.
+
+    ``cpu_seconds`` and ``seconds`` are None where DVC ran the stage, which does not tell.
+    """
 
     stage: str
     miou: dict[str, float]
     metrics: dict[str, Any]
-    cpu_seconds: float
-    seconds: float
+    cpu_seconds: float | None
+    seconds: float | None
 
 
 def figures_of(run: Run, folder: Path, *, cpu_seconds: float, seconds: float) -> Figures:
@@ -31,10 +34,15 @@ def figures_of(run: Run, folder: Path, *, cpu_seconds: float, seconds: float) ->
     name = run.stage.name
     place = "data/upper_bound/metrics.json" if name == UPPER_BOUND else f"data/results/{name}/metrics.json"
     metrics = json.loads((folder / place).read_text(encoding="utf-8"))
+    return measured(name, metrics, cpu_seconds=round(cpu_seconds, 2), seconds=round(seconds, 2))
+
+
+def measured(name: str, metrics: dict[str, Any], *, cpu_seconds: float | None, seconds: float | None) -> Figures:
+    """What the metrics of a stage say to the table."""
     column = "val" if name == UPPER_BOUND else MEASURED.get(name)
     block = metrics.get(column, {}) if column else {}
     miou = {column: float(block["miou"])} if column and "miou" in block else {}
-    return Figures(stage=name, miou=miou, metrics=metrics, cpu_seconds=round(cpu_seconds, 2), seconds=round(seconds, 2))
+    return Figures(stage=name, miou=miou, metrics=metrics, cpu_seconds=cpu_seconds, seconds=seconds)
 
 
 def read_results(path: Path) -> dict[str, Figures]:
@@ -55,7 +63,7 @@ def content(
         whole = [seed for seed in seeds if all(run.key in known for run in runs[row.name, seed])]
         names = (*COLUMNS, "cpu_seconds")
         spreads = {name: spread([of_seed[seed][name] for seed in seeds if name in of_seed[seed]]) for name in COLUMNS}
-        spreads["cpu_seconds"] = spread([of_seed[seed]["cpu_seconds"] for seed in whole])
+        spreads["cpu_seconds"] = spread([of_seed[seed]["cpu_seconds"] for seed in whole if "cpu_seconds" in of_seed[seed]])
         summary[row.name] = {
             **{name: spreads[name] for name in names if spreads[name] is not None},
             "seeds": {str(seed): of_seed[seed] for seed in seeds},
@@ -64,11 +72,12 @@ def content(
 
 
 def summed(figures: Sequence[Figures]) -> dict[str, float]:
-    """Of the stages of one row and seed: mIoU by name, and their processors' seconds together."""
+    """Of the stages of one row and seed: mIoU by name, and their processors' seconds together where all are told."""
     found: dict[str, float] = {}
     for stage in figures:
         found |= stage.miou
-    return {**found, "cpu_seconds": round(sum(stage.cpu_seconds for stage in figures), 1)}
+    seconds = [stage.cpu_seconds for stage in figures if stage.cpu_seconds is not None]
+    return {**found, "cpu_seconds": round(sum(seconds), 1)} if len(seconds) == len(figures) else found
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:

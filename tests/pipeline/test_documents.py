@@ -32,6 +32,7 @@ INSTALLS = "installs everything: `.ci/run` does, with `make check test`, in a ba
 OWN_DATA = "docs/own-data.md has it too, and its test runs it; for VOC, COCO and folder-openai it needs a download and a GPU"
 CHECKPOINT = "needs a file of the authors: tests/stages/test_import_checkpoint.py imports one that is made like it"
 DOCKER = "needs Docker, a registry and a GPU: tests/test_container.py compares the Dockerfile with the project"
+ABLATION = "takes hours: tests/pipeline/test_ablation.py runs a tiny table so"
 SLURM = "needs a cluster; its syntax is checked"
 NOT_RUN = {
     README: {
@@ -43,6 +44,9 @@ NOT_RUN = {
         "weakclip export --format coco --out masks.json": OWN_DATA,
         "weakclip export-onnx --out deeplab.onnx": "tests/onnx_export: exported and compared with torch",
         "weakclip import-checkpoint iter_8000.pth --classes voc12 --out data/weakclip": CHECKPOINT,
+    },
+    "docs/method.md": {
+        "python -m benchmarks.ablation --table benchmarks/ablation/techniques.yaml --seeds 3,4,5 --jobs 2": ABLATION,
     },
     "docs/reliability.md": dict.fromkeys(
         (
