@@ -53,7 +53,7 @@ def test_classifier_maps_seeds_and_figures_are_written(capsys: pytest.CaptureFix
         assert seed.shape == (record.height, record.width) and set(np.unique(seed)) <= {0, *record.tags}
         assert store.read(record.image_id)[0].tolist() == list(record.tags)
     assert (OUTS[1] / "plots/metrics/tag_loss.tsv").is_file()
-    printed = f"  tag mAP {metrics['tags']['map']}  seed {metrics['seed']['miou']}"
+    printed = f"  tag mAP {metrics['tags']['map']}  seed {metrics['seed']['miou']} mIoU"
     assert f"{printed}   wrote data/cam (" in capsys.readouterr().out
 
 
@@ -102,7 +102,7 @@ def test_seeds_are_imported_without_a_classifier(monkeypatch: pytest.MonkeyPatch
     assert list(metrics) == ["seed", "checksum"] and metrics["seed"]["miou"] == 100 and metrics["seed"]["source"] == "import"
     assert {path.name for path in OUTS[0].iterdir()} == {"labels", "seeds"} and len(seeds()) == 12
     assert (OUTS[1] / "plots").is_dir()
-    assert "  seed 100.0   wrote data/cam (" in capsys.readouterr().out
+    assert "  seed 100.0 mIoU   wrote data/cam (" in capsys.readouterr().out
 
 
 def test_an_incomplete_folder_of_seeds_is_refused() -> None:
