@@ -42,7 +42,7 @@ def main(
         code=import_closure(Path(__file__), Path(__file__).parents[1]),
     )
     slot = ResumeSlot.open("retrain_deeplab", key)
-    log = StepLog(slot.folder / "plots")
+    log = StepLog(slot.folder / "plots", shown=plots)
     examples = with_masks_from(index.training, masks)
     validation = with_true_masks(index.val)
     figures = retrain(

@@ -78,7 +78,7 @@ def main(
     if p.cam.source == "import":
         thresholds = import_seeds(p, index, cam)
     else:
-        figures |= draw_maps(p, index, FeatureStore(features), slot.folder)
+        figures |= draw_maps(p, index, FeatureStore(features), slot.folder, plots)
         thresholds = write_seeds(p, index, ScoreStore(slot.folder / "maps"), cam)
         slot.publish("maps", cam / "cams")
     quality = mask_quality(index.training, cam / "labels", index.classes.num_classes, workers())
@@ -126,10 +126,10 @@ def choose_thresholds(p: Params, num_foreground: int, values: Iterable[ClassMaps
     return mixture_thresholds(count_values(values, num_foreground))
 
 
-def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> dict[str, dict[str, object]]:
+def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path, plots: Path) -> dict[str, dict[str, object]]:
     """Writes the maps of all images into ``folder/maps``; returns the figures of the classifier, if that is the source.
 
-    Ranks do it together.
+    Ranks do it together. ``plots``: where the curves of its training are shown.
     """
     attributes = store.attributes
     clip = load_same_clip(attributes["model"], attributes["weights"], attributes["weights_hash"], "data/features")
@@ -144,7 +144,7 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> d
     figures: dict[str, dict[str, object]] = {}
     source: Source
     if p.cam.source == "classifier":
-        source, figures["tags"] = train_classifier(p, index, clip, texts, store, folder)
+        source, figures["tags"] = train_classifier(p, index, clip, texts, store, folder, plots)
     else:
         source = training_free(p, clip, texts, len(index.classes.names), store)
     card = {"kind": "class activation maps", "source": p.cam.source, **p.cam.model_dump(mode="json", include=SPREADING)}
@@ -158,11 +158,11 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path) -> d
 
 
 def train_classifier(
-    p: Params, index: Dataset, clip: Clip, texts: Tensor, store: FeatureStore, folder: Path
+    p: Params, index: Dataset, clip: Clip, texts: Tensor, store: FeatureStore, folder: Path, plots: Path
 ) -> tuple[ClassifierMaps, dict[str, object]]:
     """Trains the classifier and writes its weights into the folder; returns it and its figures: tag mAP in percent.
 
-    ``texts``: unit text embeddings (T, E), the classes first.
+    ``texts``: unit text embeddings (T, E), the classes first. ``plots``: where its curves are shown as they grow.
     """
     seed_torch(p.seed, "cam")
     classifier = CamClassifier(texts, len(index.classes.names), p.cam.temperature)
@@ -170,7 +170,7 @@ def train_classifier(
     settings = CamTraining(
         iterations=p.cam.iterations, batch_size=p.cam.batch_size, lr=p.cam.lr, weight_decay=p.cam.weight_decay
     )
-    log = StepLog(folder / "plots")
+    log = StepLog(folder / "plots", shown=plots)
     fit_classifier(classifier, embeddings, index.training, settings, seed=p.seed, folder=folder, log=log)
     log.close()
     card = {"kind": "cam classifier", "classes": list(index.classes.names), "model": clip.model, "encoder": clip.weights_hash}

@@ -93,7 +93,7 @@ def main(
         num_classes=classes.num_classes,
     )
     make, aim, tuning = training(p, network, store, trained, seeds)
-    log = StepLog(slot.folder / "plots")
+    log = StepLog(slot.folder / "plots", shown=plots)
     # The network has an encoder of its own: a batch is photos that are decoded and distorted, and that is slow.
     threads = min(workers(), DECODING_THREADS) if network.model.encoder is not None else 1
     with closing(Prefetcher(make, last=p.weakclip.iterations - 1, threads=threads)) as batches:

@@ -107,6 +107,46 @@ def test_row_that_was_cut_off_is_dropped(tmp_path: Path, undisturbed: Path) -> N
     assert contents(folder) == contents(undisturbed)
 
 
+@pytest.mark.parametrize("head", ["", "step\tval_mi"])
+def test_table_that_got_no_whole_head_is_begun_anew(tmp_path: Path, undisturbed: Path, head: str) -> None:
+    folder = tmp_path / "plots"
+    train(folder, 0, 1)
+    (folder / "metrics" / "held_out_agreement.tsv").write_text(head)  # the first of its rows was being written
+    train(folder, 1, 6)
+    assert contents(folder) == contents(undisturbed)
+
+
+def test_curves_are_shown_as_they_grow(tmp_path: Path) -> None:
+    folder, shown = tmp_path / "slot" / "plots", tmp_path / "results" / "plots"
+    (shown / "metrics").mkdir(parents=True)
+    (shown / "metrics" / "of_an_earlier_run.tsv").touch()
+    log = StepLog(folder, shown=shown)
+    assert not shown.exists()
+    for step in range(1, 4):
+        log.log(step, {"seeding_loss": 1 / step})
+        assert contents(shown) == contents(folder)
+    log.log(4, {"learning_rate": 0.1})
+    assert contents(shown) == contents(folder) and len(contents(shown)) == 2
+    log.close()
+    log = StepLog(folder, shown=shown)  # killed, and its checkpoint stands at 2
+    log.resume(2)
+    assert contents(shown) == contents(folder)
+    assert contents(shown)["metrics/seeding_loss.tsv"] == b"step\tseeding_loss\n1\t1.0\n2\t0.5\n"
+    log.close()
+
+
+def test_curves_that_are_shown_do_not_share_their_bytes_with_the_slot(tmp_path: Path) -> None:
+    folder, shown = tmp_path / "slot" / "plots", tmp_path / "results" / "plots"
+    log = StepLog(folder, shown=shown)
+    log.log(1, {"seeding_loss": 1.0})
+    before = contents(folder)
+    (shown / "metrics" / "seeding_loss.tsv").write_text("of another experiment, from DVC's cache")
+    assert contents(folder) == before
+    log.log(2, {"seeding_loss": 0.5})
+    assert contents(shown) == contents(folder)
+    log.close()
+
+
 def test_folder_of_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="plots"):
         StepLog(tmp_path / "curves")

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,13 @@ class StepLog:
     as `data/results/<stage>/plots`. Each value is on the disk when `log` returns. Rows that are there already are kept: an
     interrupted training calls `resume` with the step that its checkpoint stands at and logs on, and the curves end up as if
     nothing had happened. Of several ranks, the main one writes.
+
+    ``shown``: the folder as which the curves are published in the end. Until then it holds copies of the tables, so that people
+    can watch them where DVC looks: whole rows as far as the training has come. What an earlier run left there is removed. They
+    are copies because DVC, when it brings other results from its cache, would write through links into the slot.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shown: Path | None = None) -> None:
         # Imported here: it takes a second, and stages without a training read this module as well.
         from dvclive.live import Live
 
@@ -64,10 +69,13 @@ class StepLog:
         if folder.name != "plots":
             raise ValueError(f"expected a folder called plots, got {folder}")
         self._tables = folder / "metrics"
+        self._shown = shown
         self._logged = False
         if not world().main:
             self._live = None
             return
+        if shown is not None and shown.exists():
+            shutil.rmtree(shown)
         # DVCLive clears what it finds unless it is told to resume.
         self._live = Curves(dir=str(folder.parent), resume=True, report=None, save_dvc_exp=False, dvcyaml=False)
 
@@ -83,6 +91,7 @@ class StepLog:
             rounded = float(f"{float(value):.{SIGNIFICANT}g}")
             with full_disk_told(self._tables / f"{name}.tsv", len(f"{step}\t{rounded}\n")):
                 self._live.log_metric(name, rounded, timestamp=False)
+        self._show(self._tables / f"{name}.tsv" for name in values)
 
     def resume(self, step: int) -> None:
         """Drop the rows after the step; a row of that very step is replaced when it is logged again."""
@@ -99,13 +108,26 @@ class StepLog:
     def _cut(self, step: int) -> None:
         for table in sorted(self._tables.rglob("*.tsv")):
             try:
-                head, *rows = table.read_text(encoding="utf-8").splitlines()
+                text = table.read_text(encoding="utf-8")
+                if "\n" not in text:  # a process that was killed, or had no room, had made the table, but not its head
+                    table.unlink()
+                    continue
+                head, *rows = text.splitlines()
                 # A row that was cut off by a full disk or a killed process has no second column.
                 kept = [row for row in rows if row.count("\t") == 1 and int(row.split("\t")[0]) < step]
             except ValueError as error:
                 hint = f"delete {self._tables.parent.parent} to start the stage from its beginning"
                 raise WeakClipError(f"{table} is damaged: {error}", hint) from error
             _write(table, "".join(f"{line}\n" for line in (head, *kept)))
+        self._show(sorted(self._tables.rglob("*.tsv")))
+
+    def _show(self, tables: Iterable[Path]) -> None:
+        if self._shown is None:
+            return
+        for table in tables:
+            copy = self._shown / "metrics" / table.relative_to(self._tables)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(copy, table.read_bytes())
 
 
 def _plain(value: object) -> object:

@@ -1,5 +1,6 @@
 """DVC draws every plot that `dvc.yaml` declares, and puts the pictures of two versions side by side."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, Project
 from tests.pipeline.test_dvc_yaml import STAGES, paths
-from weakclip.runlog import write_rows
+from weakclip.runlog import StepLog, write_rows
 
 PLOTS: list[Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 CHARTS: dict[str, Any] = {title: plot for entry in PLOTS if isinstance(entry, dict) for title, plot in entry.items()}
@@ -68,6 +69,18 @@ def test_pictures_of_two_versions_stand_side_by_side(two_versions: Project, tmp_
         with Image.open(tmp_path / "diff" / file) as picture:
             reds.append(picture.getpixel((0, 0)))
     assert reds == [(100, 0, 0), (200, 0, 0)]
+
+
+def test_curves_of_a_training_that_runs_are_drawn(two_versions: Project, tmp_path: Path) -> None:
+    log = StepLog(tmp_path / "plots", shown=two_versions.folder / "data/results/train_weakclip/plots")
+    for step in range(1, 4):
+        log.log(step, {"seeding_loss": 0.25 * step})
+    (chart,) = json.loads(two_versions.dvc("plots", "show", "--json"))["data"]["Losses by step"]
+    log.close()
+    two_versions.run("git", "checkout", "--quiet", "--", "data")
+    rows = chart["content"]["data"]["values"]
+    drawn = {row["step"]: row["seeding_loss"] for row in rows if "seeding_loss" in row}
+    assert drawn == {"1": "0.25", "2": "0.5", "3": "0.75"}
 
 
 def flat(path: str) -> str:

@@ -2,6 +2,7 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from weakclip.errors import WeakClipError
 from weakclip.network.published import start_from_clip
 from weakclip.network.trained import load_weakclip
 from weakclip.released.names import our_name
+from weakclip.runlog import StepLog
 from weakclip.sampling import held_out
 from weakclip.sealed import sealed, unsealed
 from weakclip.supervision import OnlineViews
@@ -55,6 +57,19 @@ def test_weights_card_and_figures_are_written(capsys: pytest.CaptureFixture[str]
     assert {path.stem for path in OUTS[1].rglob("*.tsv")} == names
     assert f"{figures['agreement']} agreement with the seeds of held-out photos" in capsys.readouterr().out
     assert not list(Path(".resume/train_weakclip").iterdir())
+
+
+def test_curves_can_be_watched_where_dvc_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves, seen = OUTS[1] / "plots" / "metrics", []
+    log = StepLog.log
+
+    def look(self: StepLog, step: int, values: Mapping[str, float]) -> None:
+        log(self, step, values)
+        seen.extend((step, int((curves / f"{name}.tsv").read_text().splitlines()[-1].split("\t")[0])) for name in values)
+
+    monkeypatch.setattr(StepLog, "log", look)
+    train_weakclip.main()
+    assert {step for step, _ in seen} == {2, 4} and all(shown == step for step, shown in seen)
 
 
 def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
