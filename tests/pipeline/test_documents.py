@@ -183,7 +183,7 @@ def places(tmp_path: Path) -> dict[str, str]:
 
 def test_presets_are_chosen_and_seeds_taken_over(project: Project, places: dict[str, str]) -> None:
     seeds = project.folder / "data" / "raw" / "seeds"
-    assert follow(project, README, "weakclip preset ", places).count("`dvc repro` runs it") == 4
+    assert follow(project, README, "weakclip preset ", places).count("`dvc repro` runs it") == 5
     follow(project, README, "weakclip import-masks ", places)
     assert read_mask(next(seeds.glob("*.png"))).max() == 1
     shutil.rmtree(seeds)
