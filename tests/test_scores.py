@@ -156,3 +156,11 @@ def test_only_a_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
     for number in (*range(9), 0, 8):
         assert store.read(many[number])[1].tolist() == [[[number / 16]], [[number / 16]]]
         assert len(store._shards._readers) <= OPEN_AT_MOST
+
+
+def test_an_index_of_another_format_is_named_as_such(tmp_path: Path) -> None:
+    write(tmp_path)
+    index = tmp_path / "index.json"
+    index.write_text('{"format": 1, "attributes": {}, "shards": [], "images": {}}')  # which had no checksum
+    with pytest.raises(WeakClipError, match=r"index\.json has format 1, this version reads 2"):
+        ScoreStore(tmp_path)

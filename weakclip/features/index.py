@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,22 +86,26 @@ def read_index(folder: Path, remedy: str) -> Index:
     """The index of a folder. Raises WeakClipError, with the remedy, if it is missing or damaged."""
     path = folder / INDEX
     try:
-        content = unsealed(path.read_bytes())
+        document = path.read_bytes()
+        # Its first key. Other formats are sealed in other ways, or not at all, and would be taken for damaged ones.
+        found = re.match(rb'\s*{\s*"format":\s*(\d+)', document)
+        if found is not None and int(found[1]) != FORMAT:
+            raise WeakClipError(f"{path} has format {int(found[1])}, this version reads {FORMAT}", remedy)
+        content = unsealed(document)
         images = content["images"]
         index = Index(
             attributes=content["attributes"],
             shards=tuple((shard["file"], shard["rows"], shard["crc32"]) for shard in content["shards"]),
             images=ImageFigures[int](ImageIds(images), np.fromiter(images.values(), np.int64)),
         )
-        made_as = content["format"]
+        if content["format"] != FORMAT:
+            raise ValueError(f"it has format {content['format']}")
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", remedy) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if of_the_machine(error):
             raise
         raise WeakClipError(f"{path} is damaged: {error}", remedy) from error
-    if made_as != FORMAT:
-        raise WeakClipError(f"{path} has format {made_as}, this version reads {FORMAT}", remedy)
     return index
 
 
