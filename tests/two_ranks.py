@@ -156,9 +156,10 @@ def main() -> None:
                 print(name, "the same bits on both ranks", gradients[0] == gradients[1])
         told = world().gathered(world().rank), world().share("abcde"), ranks.node().count, world().stacked(torch.ones(1)).shape
         with world().main_first():
-            print("first" if world().main else "second", flush=True)
+            # With its end: both ranks write to one pipe, and print may write that apart.
+            print("first\n" if world().main else "second\n", end="", flush=True)
         if world().main:
-            print(*told)
+            print(" ".join(map(str, told)) + "\n", end="", flush=True)
         ranks.leave_to_main()
         assert world().count == 1
         print("the rest is for the main rank")
