@@ -1,6 +1,6 @@
 """Caching, training and mask generation on an accelerator, beside what its largest matrix products reach.
 
-Not part of `make bench`. It has been tried on a CPU in its `--quick` size; it has not been run on an accelerator.
+Not part of `make bench`. docs/performance.md has what it found on an H100.
 `WEAKCLIP_DEVICE` chooses the device.
 """
 
@@ -178,7 +178,7 @@ def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Thro
     records: Sequence[Record] = read_dataset(folder / "dataset").training[: 2 if quick else 8]
     photos = [read_photo(record.photo) for record in records]
     num_classes = size.classes.num_classes
-    # Windows go through the network in a thread, where they are not counted: all are of one size but those of the least scales.
+    # Counted window by window, for the threads in which a CPU takes them are not seen; few sizes occur.
     windows: list[tuple[int, int]] = []
     for view in views_of(photos[0], num_classes, fusion):
         heights, widths = (

@@ -4,7 +4,6 @@ from weakclip.crf import CrfKernel
 from weakclip.par import ParKernel
 from weakclip.params_schema import CrfParams, WeakClipParams
 from weakclip.sharpening import Kernel
-from weakclip.workers import workers
 
 
 def mask_kernel(crf: CrfParams) -> Kernel:
@@ -12,15 +11,6 @@ def mask_kernel(crf: CrfParams) -> Kernel:
     if crf.algorithm == "par":
         return ParKernel(dilations=crf.par_dilations, iterations=crf.par_iterations)
     return CrfKernel(**crf.model_dump(include=set(CrfKernel.__dataclass_fields__)))
-
-
-def mask_processes(kernel: Kernel) -> int:
-    """How many processes may use it at once: a GPU is left to one of them."""
-    if isinstance(kernel, ParKernel):
-        from weakclip.device import device  # torch, which the dense CRF does without
-
-        return 1 if device().type == "cuda" else workers()
-    return workers()
 
 
 def boundary_kernel(weakclip: WeakClipParams) -> Kernel:

@@ -54,6 +54,7 @@ def main(params: Path = Path("params.yaml"), dataset: Path = DATASET) -> None:
             lambda: of.dataset(dataset),
             lambda: of.clip_weights(p),
             lambda: of.features(p),
+            lambda: of.second_encoder_weights(p),
             lambda: of.encoder_weights(p),
             lambda: of.seeds(p),
             lambda: of.forecast(p, dataset, linked=link != "copy"),

@@ -206,6 +206,20 @@ def encoder_weights(p: Params) -> Line:
     return download_line(name, f"timm's for {p.deeplab.encoder}", encoder_download(p.deeplab.encoder))
 
 
+def second_encoder_weights(p: Params) -> Line | None:
+    """Whether the weights of a second encoder are there or can be downloaded, where there is to be one."""
+    name, encoder, weights = "features.second_weights", p.features.second_encoder, p.features.second_weights
+    if encoder == "none":
+        return None
+    if weights == MINI:
+        return Line(f"{name}: mini, part of the package")
+    if weights == "timm":
+        return download_line(name, f"timm's for {encoder}", encoder_download(encoder))
+    if not Path(weights).is_file():
+        raise WeakClipError(f"{name} {weights} is missing", f"put the weights of {encoder} there, or set it to timm")
+    return Line(f"{name}: {weights}, {size(Path(weights).stat().st_size)}")
+
+
 def seeds(p: Params) -> Line | None:
     """Whether the seeds of another method are there, where they are to be imported."""
     if p.cam.source != "import":

@@ -133,7 +133,7 @@ def rank(
     training = Ranking(name="IoU of the refined mask", scores=image_iou.get("refined", {}))
     if not training.scores:
         changed = changed_shares(index.training, masks["pseudo"], masks["refined"], index.classes.num_classes, workers())
-        training = Ranking(name="changed by the CRF", scores=changed, large_is_good=False)
+        training = Ranking(name="changed by refinement", scores=changed, large_is_good=False)
     val = Ranking(name="IoU", scores=image_iou.get("val", {}))
     return training, val if val.scores else Ranking(name="mean confidence", scores=confidence)
 
@@ -225,7 +225,7 @@ def known_without_masks(stages: Sequence[StageFigures]) -> dict[str, float]:
     wanted = {
         ("refined", "tag_recall"): "tags found by the refined masks",
         ("refined", "confidence"): "mean confidence of the refined masks",
-        ("refined", "changed"): "pixels changed by the CRF",
+        ("refined", "changed"): "pixels changed by refinement",
         ("val", "tag_recall"): "tags found by DeepLab in validation images",
         ("val", "confidence"): "mean confidence of DeepLab in validation images",
     }

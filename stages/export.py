@@ -27,7 +27,7 @@ from weakclip.params import load
 from weakclip.progress import say, track
 from weakclip.refinement import Refinement
 from weakclip.scores import ScoreStore
-from weakclip.workers import workers
+from weakclip.sharpening import processes
 
 DATASET: Final = Path("data/dataset")
 REFINED: Final = Path("data/masks/refined")
@@ -103,7 +103,7 @@ def main(
     if confidence is not None:
         refinement = refinement_of(params, confidence)
         have_scores(records, masks, scores)
-        photos = gated_photos(records, masks, index.classes.num_classes, scores, refinement, workers())
+        photos = gated_photos(records, masks, index.classes.num_classes, scores, refinement, processes(refinement.kernel))
     root = folder_of_photos(index.records)
     with (new_file if wanted.ending else new_folder)(out) as part:
         counts = wanted.write(track(photos, total=len(records), title="exporting"), index, root, part)
@@ -115,7 +115,7 @@ def main(
 
 
 def refinement_of(params: Path, gate: float) -> Refinement:
-    """The CRF of the parameters with another gate."""
+    """What the parameters refine masks with, with another gate."""
     if not 0 < gate <= 1:
         raise WeakClipError(f"--confidence is {gate}", "give a probability, above 0 and at most 1, such as 0.9")
     crf = load(params).crf

@@ -22,8 +22,7 @@ from weakclip.features.size import cache_size
 from weakclip.features.token_formats import FORMATS
 from weakclip.params import Params
 from weakclip.second_encoder import EncoderPair, load_second_encoder, paired
-from weakclip.sharpening import sharpened
-from weakclip.workers import workers
+from weakclip.sharpening import processes, sharpened
 
 CROP: Final = 240, 320  # of the photo that the CRF is timed on
 CROPS: Final = 4  # for the DeepLab at once: one alone would be slower than in a batch
@@ -62,7 +61,7 @@ def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
         "train_cam": (2 * mask, classified * of.CLASSIFIER_SECONDS),
         "train_weakclip": (0, p.weakclip.iterations * p.weakclip.batch_size * view * step * pace.token),
         "generate_masks": (of.score_bytes(training) + mask, windows * (1 + of.DECODER) * pace.token),
-        "refine_masks": (2 * mask, of.pixels(training) * pace.crf_pixel / workers()),
+        "refine_masks": (2 * mask, of.pixels(training) * pace.crf_pixel / processes(mask_kernel(p.crf))),
         "retrain_deeplab": (0, p.deeplab.iterations * p.deeplab.batch_size * crop * of.TRAINING * pace.deeplab_pixel),
         "evaluate": (of.MASK_BYTES * of.pixels(val), of.pixels(val) * views * pace.deeplab_pixel),
     }
@@ -76,6 +75,7 @@ def paces(p: Params, encoder: ImageEncoder | EncoderPair, num_classes: int) -> o
     photo = np.clip(np.linspace(60, 200, CROP[1])[:, None] + noise.normal(0, 6, (*CROP, 3)), 0, 255).astype(np.uint8)
     probabilities = noise.dirichlet([1, 1, 1], CROP).transpose(2, 0, 1)
     kernel = mask_kernel(p.crf)
+    sharpened(photo, probabilities, kernel)  # the first time is longer where it is made on a GPU
     start = time.perf_counter()
     sharpened(photo, probabilities, kernel)
     crf = time.perf_counter() - start

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stages._cli import run
-from stages._kernels import mask_kernel, mask_processes
+from stages._kernels import mask_kernel
 from weakclip.datasets.index import read_dataset
 from weakclip.evaluation import mask_quality, percent, tag_recall
 from weakclip.params import load
@@ -19,6 +19,7 @@ from weakclip.ranks import leave_to_main
 from weakclip.refinement import Refinement, refine_all
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
+from weakclip.sharpening import processes
 from weakclip.workers import workers
 
 SHARPENERS = {"dense_crf": "the CRF", "par": "PAR"}
@@ -45,7 +46,7 @@ def main(
             code=import_closure(Path(__file__), Path(__file__).parents[1]),
         ),
     )
-    total = refine_all(index.training, scores, slot.folder, refinement, mask_processes(refinement.kernel))
+    total = refine_all(index.training, scores, slot.folder, refinement, processes(refinement.kernel))
     leave_to_main()
     quality = mask_quality(index.training, slot.folder / "refined", index.classes.num_classes, workers())
     figures = {

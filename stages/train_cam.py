@@ -66,7 +66,10 @@ def main(
     """Train the CAM classifier, or whatever makes the maps, and make seeds."""
     p = load(params)
     index = read_dataset(dataset)
-    inputs = [dataset, features / "index.json", *([Path(p.cam.descriptions)] if p.cam.descriptions else [])]
+    described = Path(p.cam.descriptions) if p.cam.descriptions and p.cam.source != "import" else None
+    if described is not None and not described.is_file():
+        raise WeakClipError(f"{described} is missing", "put it there, or leave cam.descriptions empty")
+    inputs = [dataset, features / "index.json", *([described] if described is not None else [])]
     source = p.cam.model_dump(mode="json", exclude=THRESHOLDS | SPREADING)
     code = import_closure(Path(__file__), Path(__file__).parents[1])
     key = fingerprint(stage="train_cam", params={"seed": p.seed, **source}, inputs=inputs, code=code)
@@ -102,10 +105,6 @@ def main(
 def import_seeds(p: Params, index: Dataset, cam: Path) -> Thresholds:
     """Seeds of another method, at photo size; returns the thresholds of those that come as maps. Ranks share them; only the
     main one returns."""
-    if p.cam.affinity_blocks:
-        raise WeakClipError(
-            "cam.affinity_blocks spreads maps that are made here, and cam.source is import", "set cam.affinity_blocks to 0"
-        )
     folder, num_classes = Path(p.cam.import_folder), index.classes.num_classes
     check_folder(folder, index.training)
     values = (imported_maps(record, folder, num_classes) for record in index.training if has_maps(record, folder))
@@ -141,6 +140,7 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path, plot
         description_clusters=p.cam.description_clusters,
         seed=p.seed,
     )
+    spread_by = attention_spread(p, clip, store)  # first, for it may ask for more than the cache holds
     figures: dict[str, dict[str, object]] = {}
     source: Source
     if p.cam.source == "classifier":
@@ -150,7 +150,7 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path, plot
     card = {"kind": "class activation maps", "source": p.cam.source, **p.cam.model_dump(mode="json", include=SPREADING)}
     writer = ScoreWriter(folder / "maps", [record.image_id for record in index.training], card, dtype="<f4")
     records = Selection(index.training, writer.missing.places)
-    maps = image_maps(records, StoredTokens(store, store.blocks[-1], device()), source, attention_spread(p, clip, store))
+    maps = image_maps(records, StoredTokens(store, store.blocks[-1], device()), source, spread_by)
     for record, found in track(maps, total=len(records), title="maps"):
         writer.write(record.image_id, record.tags, found.numpy())
     writer.finish()

@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from weakclip.errors import WeakClipError
 from weakclip.params import load
@@ -29,8 +30,12 @@ def upgrade(params: Path, presets: Path) -> None:
     yaml.width = 200
     if not params.is_file():
         raise WeakClipError(f"{params} is missing", "`weakclip preset mini` writes one")
-    former = params.read_text(encoding="utf-8")
-    values = yaml.load(former)
+    try:
+        former = params.read_text(encoding="utf-8")
+        values = yaml.load(former)
+    except (YAMLError, UnicodeDecodeError) as error:
+        problem = f"{params} is not YAML: {' '.join(str(error).split())}"
+        raise WeakClipError(problem, "correct it, or write it anew: `weakclip preset NAME`") from error
     name = preset_of(values)
     preset = presets / f"{name}.yaml"
     if not preset.is_file():

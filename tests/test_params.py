@@ -144,6 +144,20 @@ def problem_of(file: Path) -> str:
     return caught.value.problem
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"cam.source": "import", "cam.import_folder": "data/raw/seeds", "cam.affinity_blocks": 1}, "and cam.source is import"),
+        ({"cam.descriptions": "/elsewhere/of.json"}, "should be a file under data/raw"),
+        ({"weakclip.variant": "published", "masks.affinity_blocks": 2}, "that of weakclip.variant published moves"),
+    ],
+)
+def test_techniques_that_do_not_go_together_are_named(file: Path, changes: dict[str, object], problem: str) -> None:
+    change_params(file, changes)
+    with pytest.raises(WeakClipError, match=problem):
+        load(file)
+
+
 def test_published_variant_is_left_to_the_stage(file: Path) -> None:
     change_params(file, {"weakclip.variant": "published"})
     assert load(file).weakclip.variant == "published"

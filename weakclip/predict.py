@@ -32,7 +32,7 @@ from weakclip.masks import winners
 from weakclip.network.trained import NAME, load_weakclip
 from weakclip.process_pool import in_processes
 from weakclip.pseudo_masks import predictor
-from weakclip.sharpening import Kernel
+from weakclip.sharpening import Kernel, processes
 from weakclip.side_by_side import map_ahead, side_by_side
 
 TOGETHER: Final = 16  # photos in memory; WeakCLIP takes windows of several at a time
@@ -132,7 +132,7 @@ def _segment(
             continue
         scores = segmenter.scores([photo for _, photo in read], among)
         tasks = ((photo, *found, kernel) for (_, photo), found in zip(read, scores, strict=True))
-        won = (_won(*task) for task in tasks) if kernel is None else in_processes(_won, tasks)
+        won = (_won(*task) for task in tasks) if kernel is None else in_processes(_won, tasks, processes(kernel))
         for (path, image), (mask, confidence) in zip(read, won, strict=True):
             classes = tuple(segmenter.names[index] for index in np.unique(mask) if index)
             yield Prediction(photo=path, image=image, mask=mask, confidence=confidence, classes=classes)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.crf import CrfKernel, dense_crf
-from weakclip.par import ParKernel, par_probabilities
+from weakclip.par import ParKernel, on_gpu, par_probabilities
+from weakclip.workers import workers
 
 Kernel = CrfKernel | ParKernel
 
@@ -18,6 +19,6 @@ def sharpened(photo: NDArray[np.uint8], probabilities: NDArray[np.floating], ker
     return dense_crf(photo, probabilities, kernel)
 
 
-def algorithm(kernel: Kernel) -> str:
-    """Its name in parameters and metrics."""
-    return "par" if isinstance(kernel, ParKernel) else "dense_crf"
+def processes(kernel: Kernel) -> int:
+    """How many processes may use it at once: a GPU is left to one of them."""
+    return 1 if isinstance(kernel, ParKernel) and on_gpu() else workers()

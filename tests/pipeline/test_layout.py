@@ -53,7 +53,7 @@ def test_imports_are_absolute_and_own_ones_at_module_level(file: Path) -> None:
     }
     # The program's commands start without torch; doctor says what cannot be imported; the stages and processes that may use PAR
     # mostly use the dense CRF, which does without torch.
-    late = ("stages/cli.py", "stages/doctor.py", "stages/_kernels.py", "weakclip/par.py")
+    late = ("stages/cli.py", "stages/doctor.py", "weakclip/par.py")
     assert not inside or relative(file) in late
 
 

@@ -76,7 +76,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
         dataset=NAMES[1],
         class_names=NAMES,
         stages=stages,
-        without_masks={"pixels changed by the CRF": 4.3},
+        without_masks={"pixels changed by refinement": 4.3},
         class_iou=[{"class": name, "seed": 40.0, "refined": 60.0, "val": 55.0} for name in NAMES],
         confusions=[{"actual": NAMES[1], "predicted": NAMES[2], "share": 0.08}],
         gallery=tuple(rows),

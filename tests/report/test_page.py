@@ -1,10 +1,12 @@
 """What the report page says, read as HTML; what it does in a browser is in test_browser.py."""
 
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from weakclip.cam.seeds import Threshold
 from weakclip.gallery import Layer, Pictures
 from weakclip.report.classes import class_section
 from weakclip.report.confusions import confusion_section
@@ -41,7 +43,7 @@ def report(**changes: object) -> Report:
         "dataset": "mini",
         "class_names": ("background", "cat", "dog"),
         "stages": (SEED, REFINED, VAL),
-        "without_masks": {"pixels changed by the CRF": 4.33},
+        "without_masks": {"pixels changed by refinement": 4.33},
         "class_iou": [{"class": "cat", "seed": 40.0, "val": 55.5}, {"class": "dog", "seed": 30.0}],
         "confusions": [
             {"actual": "cat", "predicted": "dog", "share": 0.08},
@@ -121,7 +123,7 @@ def test_without_true_masks_it_shows_what_is_known_without_them() -> None:
     stages = (StageFigures(stage="refined", block={"changed": 4.33}), StageFigures(stage="val", block={"split": "val", "n": 2}))
     html = render_page(report(stages=stages, class_iou=[{"class": "cat"}], confusions=[]))
     assert "no true masks, so no mIoU" in html
-    assert "pixels changed by the CRF<b>4.3 %" in html
+    assert "pixels changed by refinement<b>4.3 %" in html
     assert "IoU by class" not in html and "#classes" not in html
     assert "Confusions" not in html and "#confusions" not in html
     assert not Page(html).open
@@ -132,7 +134,8 @@ def test_missing_true_masks_of_val_alone_are_mentioned() -> None:
 
 
 def test_thresholds_that_were_chosen_from_the_maps_are_shown() -> None:
-    thresholds = {"cat": {"low": 0.31, "at": 0.454, "high": 0.6}, "<b>": {"low": 0.1, "at": 0.2, "high": 0.3}}
+    chosen = {"cat": Threshold(at=0.454, below=0.144, above=0.146), "<b>": Threshold(at=0.2, below=0.1, above=0.1)}
+    thresholds = {name: asdict(threshold) for name, threshold in chosen.items()}  # as `train_cam` writes them
     seed = StageFigures(stage="seed", block={"split": "train", "n": 5, "thresholds": thresholds})
     html = render_page(report(stages=(seed,), class_iou=[], confusions=[]))
     assert '<th scope="row">cat</th><td>0.45</td><td>0.31 to 0.60</td>' in html and "&lt;b&gt;</th><td>0.20" in html

@@ -20,6 +20,7 @@ from stages.doctor_checks import (
     features,
     forecast,
     photos,
+    second_encoder_weights,
     skipped_lines,
 )
 from tests.conftest import ROOT, change_params
@@ -232,3 +233,12 @@ def test_the_arithmetic_of_scores_and_windows() -> None:
 def test_nothing_is_forecast_before_the_images_are_counted(workspace: Path) -> None:
     shutil.rmtree("data/dataset")
     assert "before `dvc repro prepare_dataset`" in forecast(load(), Path("data/dataset"), linked=True).text
+
+
+def test_weights_of_a_second_encoder_are_looked_for(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    shutil.copyfile(ROOT / "weakclip" / "presets" / "mini.yaml", file)
+    assert second_encoder_weights(load(file)) is None
+    change_params(file, {"features.second_encoder": "vit_tiny_patch16_224", "features.second_weights": "data/raw/none.pth"})
+    with pytest.raises(WeakClipError, match=r"features\.second_weights data/raw/none\.pth is missing"):
+        second_encoder_weights(load(file))

@@ -172,10 +172,10 @@ def test_without_any_true_masks_it_reports_what_is_known(project: Path, capsys: 
     assert read("class_iou.json") == read("confusion.json") == read("quality.json") == []
     output = capsys.readouterr().out
     assert "66.67 %  tags found by DeepLab in validation images" in output
-    assert "3.20 %  pixels changed by the CRF" in output
+    assert "3.20 %  pixels changed by refinement" in output
     page = (OUT / "report/index.html").read_text(encoding="utf-8")
     assert "no true masks, so no mIoU" in page
-    assert "worst: changed by the CRF 0.0 %" in page
+    assert "worst: changed by refinement 0.0 %" in page
     assert "worst: mean confidence 80.0 %" in page
     assert "<figcaption>DeepLab <b>80 % sure</b>" in page
 

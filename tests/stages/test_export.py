@@ -113,7 +113,7 @@ def test_confidence_is_that_of_the_crf(dataset: Dataset) -> None:  # noqa: F811
     export("coco", "all.json")
     assert area < sum(row["area"] for row in json.loads(Path("all.json").read_text())["annotations"])
     write_mask(REFINED / "b.png", np.zeros((48, 40), np.uint8))
-    with pytest.raises(WeakClipError, match=r"b\.png is not what the CRF of params.yaml makes"):
+    with pytest.raises(WeakClipError, match=r"b\.png is not what crf in params.yaml makes"):
         export("coco", "other.json", "--confidence", "0.9")
     write_mask(REFINED / "c ü.png", np.zeros((36, 36), np.uint8))
     with pytest.raises(WeakClipError, match="has no class scores of 1 of the 3 masks in data/masks/refined, first c ü"):

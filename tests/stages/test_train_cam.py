@@ -183,11 +183,7 @@ def test_other_thresholds_do_not_make_the_maps_anew(monkeypatch: pytest.MonkeyPa
             "cam.calibrated_blocks 4 needs the tokens after block 0",
             r"clip.blocks to \[0, 1, 3, 4\]",
         ),
-        (
-            {"cam.source": "import", "cam.import_folder": "data/raw/seeds", "cam.affinity_blocks": 1},
-            "cam.source is import",
-            "cam.affinity_blocks to 0",
-        ),
+        ({"cam.descriptions": "data/raw/none.json"}, "data/raw/none.json is missing", "leave cam.descriptions empty"),
     ],
 )
 def test_what_the_cache_does_not_hold_is_named(changes: dict[str, object], problem: str, hint: str) -> None:

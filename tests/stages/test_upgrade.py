@@ -73,3 +73,10 @@ def test_a_file_of_no_known_dataset_is_refused(text: str) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(WeakClipError, match="is missing"):
         upgrade()
+
+
+def test_what_is_not_yaml_is_told_in_two_lines() -> None:
+    PARAMS.write_text("lr: [1\n", encoding="utf-8")
+    with pytest.raises(WeakClipError, match=r"params\.yaml is not YAML: ") as caught:
+        upgrade()
+    assert "\n" not in caught.value.problem

@@ -65,9 +65,8 @@ def describe_bank(embeddings: Tensor, clusters: int, seed: int) -> Tensor:
         nearest = torch.cdist(points, centres).argmin(dim=1)
         if torch.equal(nearest, owners):
             break
-        owners = nearest
-        centres = torch.stack([points[owners == index].mean(dim=0) for index in owners.unique().tolist()])
-        owners = torch.cdist(points, centres).argmin(dim=1) if len(centres) <= int(owners.max()) else owners
+        owners = nearest.unique(return_inverse=True)[1]  # numbered anew, where a centre has lost all
+        centres = torch.stack([points[owners == index].mean(dim=0) for index in range(int(owners.max()) + 1)])
     return centres.to(embeddings.dtype)
 
 

@@ -4,8 +4,8 @@ Classes and background words compete in a softmax over the image's own short lis
 the channels of the last block's normed input, so that a patch which speaks for two classes, or for water as much as for
 boats, counts for neither (CLIP-ES, Lin et al. 2023, section 3.2; linyq2117/CLIP-ES). Nothing is trained.
 
-The gradient stays within the last block, so the tokens that enter it are all that is needed: a class costs one pass forward and
-back through it, about 3 / depth of an encoder pass.
+The gradient stays within the last block, so the tokens that enter it are all that is needed: an image costs one pass forward
+through it, and each class one back.
 """
 
 from __future__ import annotations

@@ -23,12 +23,13 @@ CHUNK: Final = 8  # images a task
 def gated_photos(
     records: Sequence[Record], masks: Path, num_classes: int, scores: Path, refinement: Refinement, workers: int
 ) -> Iterator[MaskedPhoto]:
-    """The refined masks, 255 where the CRF gave the class a probability below ``refinement.gate``; the CRF runs again for it.
+    """The refined masks, 255 where refinement gave the class a probability below ``refinement.gate``; it runs again for
+    that.
 
     ``masks``: of `refine_masks`. ``scores``: folder of a `ScoreStore`, which has all records.
 
     Raises:
-        WeakClipError: a mask is not what the CRF makes of its scores.
+        WeakClipError: a mask is not what refinement makes of its scores.
     """
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     work = partial(gate_chunk, masks=masks, num_classes=num_classes, scores=scores, refinement=refinement)
@@ -45,7 +46,7 @@ def gate_chunk(
 
 
 def gate(record: Record, masks: Path, num_classes: int, store: ScoreStore, refinement: Refinement) -> MaskedPhoto:
-    """The photo's mask (H, W) uint8 with 255 where the CRF is less sure than the refinement's gate."""
+    """The photo's mask (H, W) uint8 with 255 where refinement is less sure than its gate."""
     note(str(record.photo))
     photo = read_masked_photo(record, masks, num_classes)
     classes, probabilities = store.read(record.image_id)
@@ -59,6 +60,6 @@ def gate(record: Record, masks: Path, num_classes: int, store: ScoreStore, refin
         gate=refinement.gate,
     )
     if not np.array_equal(mask, photo.mask):
-        problem = f"{masks / record.image_id}.png is not what the CRF of params.yaml makes of its class scores"
+        problem = f"{masks / record.image_id}.png is not what crf in params.yaml makes of its class scores"
         raise WeakClipError(problem, "a confidence is known of data/masks/refined as `dvc repro refine_masks` writes them")
     return MaskedPhoto(record, gated)

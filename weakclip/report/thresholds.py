@@ -9,15 +9,15 @@ from html import escape
 def threshold_table(block: Mapping[str, object]) -> str:
     """A row for each class: from which score a pixel is the class, and between which it is unsure.
 
-    ``block``: the figures of the seeds; ``thresholds`` in it are by class name ``low``, ``at`` and ``high``, 0..1. Empty where
-    they are not there.
+    ``block``: the figures of the seeds; ``thresholds`` in it are by class name ``at``, ``below`` and ``above``, 0..1, as
+    `weakclip.cam.seeds.Threshold` has them. Empty where they are not there.
     """
     thresholds = block.get("thresholds")
     if not isinstance(thresholds, Mapping) or not thresholds:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{escape(str(name))}</th><td>{of["at"]:.2f}</td>'
-        f"<td>{of['low']:.2f} to {of['high']:.2f}</td></tr>\n"
+        f"<td>{of['at'] - of['below']:.2f} to {of['at'] + of['above']:.2f}</td></tr>\n"
         for name, of in thresholds.items()
     )
     return (
