@@ -157,7 +157,7 @@ def test_cam_example_makes_seeds_that_the_stage_imports(workspace: Path) -> None
     change_params(workspace / "params.yaml", {"cam.source": "import", "cam.import_folder": "data/raw/seeds"})
     train_cam.main()
     seed = read_metrics(workspace / "data/results/train_cam/metrics.json", "train_cam")["seed"]
-    assert isinstance(seed, dict) and seed["source"] == "import" and seed["miou"] > 5
+    assert isinstance(seed, dict) and seed["source"] == "import" and seed["miou"] > 40  # background alone has 8
 
 
 def test_loss_example_is_one_of_the_training_with_the_line_that_is_named(

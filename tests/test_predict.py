@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from weakclip.clip.model import load_clip
+from tests.untrained import save_untrained_weakclip
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import ClassList, Record
 from weakclip.datasets.mini import MiniWorld
@@ -18,9 +18,7 @@ from weakclip.errors import WeakClipError
 from weakclip.images import read_photo
 from weakclip.inference import Fusion
 from weakclip.masks import read_mask
-from weakclip.network.trained import load_weakclip, save_weakclip
-from weakclip.network.variants import build_variant
-from weakclip.network.weakclip import WeakClipSizes
+from weakclip.network.trained import load_weakclip
 from weakclip.predict import Settings, photo_files, predict
 from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
 from weakclip.weights import save_weights
@@ -42,20 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.head.coarse.bias[:4] -= network.eval()(scene).mean(dim=(0, 2, 3))
     card = {"network": "deeplabv3plus", "encoder": "mini", "num_classes": 4, "output_stride": 16, "classes": ALL}
     save_weights(folder / "deeplab", "deeplab", network.state_dict(), card)
-    sizes = WeakClipSizes(
-        context_length=2,
-        pyramid_adapter=True,
-        co_attention=True,
-        decoder_width=16,
-        decoder_layers=1,
-        decoder_heads=2,
-        channels=8,
-    )
-    clip, blocks = load_clip("mini", "mini"), (1, 3, 4)
-    built = build_variant("repaired", clip, blocks=blocks, classes=CLASSES, sizes=sizes, image_size=64)
-    save_weakclip(
-        folder / "weakclip", built.model, clip, variant="repaired", blocks=blocks, image_size=64, sizes=sizes, classes=CLASSES
-    )
+    save_untrained_weakclip(folder / "weakclip", CLASSES)
     return folder
 
 

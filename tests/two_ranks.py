@@ -162,7 +162,7 @@ def main() -> None:
             print(" ".join(map(str, told)) + "\n", end="", flush=True)
         ranks.leave_to_main()
         assert world().count == 1
-        print("the rest is for the main rank")
+        print("the rest is for the main rank\n", end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -24,30 +25,13 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from stages import (
-    cache_features,
-    evaluate,
-    generate_masks,
-    prepare_dataset,
-    refine_masks,
-    retrain_deeplab,
-    train_cam,
-    train_weakclip,
-)
+from stages import refine_masks
 from stages.cli import link_photos
 from tests.conftest import TINY, Project, change_params, make_project
+from tests.faults import nursery
 from weakclip.datasets.mini import MiniWorld
 
-STAGES = (
-    prepare_dataset,
-    cache_features,
-    train_cam,
-    train_weakclip,
-    generate_masks,
-    refine_masks,
-    retrain_deeplab,
-    evaluate,
-)
+STAGES = tuple(importlib.import_module(f"stages.{name}") for name in nursery.STAGES)
 PHOTOS = 8
 ENCODER = "test_resnet"
 EXPERIMENTS = {"wide": ("crf.bilateral_sxy", 9), "fast": ("deeplab.lr", 0.002)}

@@ -7,6 +7,7 @@ and names that mean something in HTML, in spreadsheets and in file systems.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import shutil
 import socket
@@ -19,33 +20,15 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import (
-    cache_features,
-    evaluate,
-    generate_masks,
-    prepare_dataset,
-    refine_masks,
-    retrain_deeplab,
-    train_cam,
-    train_weakclip,
-)
 from tests.conftest import TINY, change_params
+from tests.faults import nursery
 from tests.faults.inputs import PRESET, RAW, build, mask, photo
 from weakclip.datasets.index import read_dataset
 from weakclip.masks import read_mask
 from weakclip.report.script import SCRIPT
 from weakclip.weights import load_weights
 
-STAGES = (
-    prepare_dataset,
-    cache_features,
-    train_cam,
-    train_weakclip,
-    generate_masks,
-    refine_masks,
-    retrain_deeplab,
-    evaluate,
-)
+STAGES = tuple(importlib.import_module(f"stages.{name}") for name in nursery.STAGES)
 CLASSES = ("<script>alert(1)</script>", "a/b", "=1+1", "\"q\" & 'r'", "100 % {x}")
 SIZES = {"<b>x<": (8, 8), "=1+1": (8, 200), 'say "a"': (90, 9), "it's %s": (33, 47), "x [red]": (40, 40), "a,b": (41, 40)}
 

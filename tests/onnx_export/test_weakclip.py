@@ -9,12 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from stages.cli import app
-from weakclip.clip.model import load_clip
+from tests.untrained import save_untrained_weakclip
 from weakclip.datasets.index import ClassList
 from weakclip.inference import ViewLogits, logits_of_windows
-from weakclip.network.trained import load_weakclip, save_weakclip
-from weakclip.network.variants import build_variant
-from weakclip.network.weakclip import WeakClipSizes
+from weakclip.network.trained import load_weakclip
 from weakclip.pseudo_masks import predictor
 
 CLASSES = ClassList(names=("cat", "ü"), synonyms=(("kitten",), ()), background_words=("grass", "sky"))
@@ -28,19 +26,8 @@ def test_onnxruntime_computes_what_the_pipeline_computes(variant: str, tmp_path:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    sizes = WeakClipSizes(
-        context_length=2,
-        pyramid_adapter=True,
-        co_attention=True,
-        decoder_width=16,
-        decoder_layers=1,
-        decoder_heads=2,
-        channels=8,
-    )
-    clip, blocks = load_clip("mini", "mini"), (1, 3, 4)
-    model = build_variant(variant, clip, blocks=blocks, classes=CLASSES, sizes=sizes, image_size=SIZE).model
     folder, out = tmp_path / "weakclip", tmp_path / "weakclip.onnx"
-    save_weakclip(folder, model, clip, variant=variant, blocks=blocks, image_size=SIZE, sizes=sizes, classes=CLASSES)
+    save_untrained_weakclip(folder, CLASSES, variant, SIZE)
     result = CliRunner().invoke(app, ["export-onnx", "--model", str(folder), "--out", str(out)], catch_exceptions=False)
     assert result.exit_code == 0 and f"(batch, 3, {SIZE}, {SIZE}), RGB 0..255; logits:" in result.output
     session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])

@@ -22,7 +22,7 @@ def printed(command: str, occurrence: int) -> list[str]:
 def without_figures(line: str) -> str:
     """A line without what is another at each run: times, hashes, figures, and the widths that follow from them."""
     line = re.sub(r"\d\d:\d\d [AP]M", "TIME", line)
-    line = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{7}\b", "HASH", line)
+    line = re.sub(r"\b[0-9a-f]{7}\b", "HASH", line)
     line = re.sub(r"-?\b\d[\d.,]*", "N", re.sub(r"─{2,}", "──", line))
     return re.sub(r"\b[kMG]?B\b", "B", " ".join(line.split()))
 
