@@ -73,7 +73,7 @@ def _controls(rows: Sequence[GalleryRow], class_names: Sequence[str]) -> str:
         + _select("rank", "Part", {"": "all", "worst": "worst", "median": "median", "best": "best"})
         + _select("order", "Order", orders)
         + f'<label>Overlay <input type="range" name="opacity" min="0" max="100" step="5" value="{OPACITY}"></label>\n'
-        '<button type="reset">Show all</button>\n<output name="shown"></output>\n</form>\n'
+        '<button type="button" name="all">Show all</button>\n<output name="shown"></output>\n</form>\n'
     )
 
 

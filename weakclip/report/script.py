@@ -33,11 +33,15 @@ SCRIPT: Final = """
 
   form.addEventListener("input", show);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(show));  // the values are reset after the event
+  control.all.addEventListener("click", () => {
+    form.reset();
+    show();
+  });
   for (const link of document.querySelectorAll("a[data-class]")) {
     link.addEventListener("click", () => {
       form.reset();
       control.class.value = link.dataset.class;
+      show();
     });
   }
   form.hidden = false;
