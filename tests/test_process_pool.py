@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from weakclip.datasets.index import ClassList
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
 from weakclip.process_pool import WorkerDiedError, in_processes, note
@@ -121,17 +122,19 @@ def test_the_stages_name_the_photo_at_which_a_process_died(
     for path in photos:
         Image.new("RGB", (9, 9)).save(path)
     candidates = [
-        Candidate(image_id=path.stem, photo=path, split="train", tags=(1,), mask=None if path.stem != "37" else Deadly(path))
+        Candidate(
+            image_id=path.stem, photo=str(path), split="train", tags=Deadly((1,)) if path.stem == "37" else (1,), mask=None
+        )
         for path in photos
     ]
     with pytest.raises(WeakClipError, match=r"a worker process died .* while it worked on .*37\.png$"):
-        verify(candidates, num_classes=2, on_error="skip")
+        verify(candidates, classes=ClassList(names=("cat",), synonyms=((),), background_words=()), on_error="skip")
 
 
-class Deadly(type(Path())):  # type: ignore[misc]
-    """A mask whose reader runs out of memory, as far as the system is concerned."""
+class Deadly(tuple[int, ...]):
+    """Tags whose reader runs out of memory, as far as the system is concerned."""
 
-    def read_bytes(self) -> bytes:
+    def __bool__(self) -> bool:
         time.sleep(0.5)  # for the other process to finish
         os.kill(os.getpid(), signal.SIGKILL)
-        return b""
+        return True

@@ -17,7 +17,7 @@ from typing import Final
 from weakclip.datasets.coco_annotations import HINT, AnnotatedImage, read_instances, render_mask, short_id
 from weakclip.datasets.coco_classes import CLASS_OF_CATEGORY, CLASSES
 from weakclip.datasets.folder import sources
-from weakclip.datasets.index import Collection, Dataset, Record, Skipped
+from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_as_text
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids, read_tagged_ids
 from weakclip.datasets.tag_vectors import TagVectors
@@ -94,14 +94,20 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
             notes.append(f"val is the subset of {split.listed}; the published figures are on all of val2014")
         masks = find_masks(root, split, kept, folder / "masks")
         candidates += [
-            Candidate(image_id=image_id, photo=photos[image_id], split=name, tags=tags[image_id], mask=masks.get(image_id))
+            Candidate(
+                image_id=image_id,
+                photo=photos[image_id].as_posix(),
+                split=name,
+                tags=tags[image_id],
+                mask=masks[image_id].as_posix() if image_id in masks else None,
+            )
             for image_id in kept
         ]
     refuse_both(root, candidates)
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
-    records, left_out = verify(candidates, num_classes=CLASSES.num_classes, on_error=on_error, skipped=skipped)
-    records = tuple(move_mask(record, folder, final) for record in records)
+    records, left_out = verify(candidates, classes=CLASSES, on_error=on_error, skipped=skipped)
+    records = kept_as_text((move_mask(record, folder, final) for record in records), CLASSES)
     return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
 
 

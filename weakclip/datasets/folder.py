@@ -39,8 +39,7 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
     """
     # In a function of its own, so that what it looked things up in is gone before the photos are decoded.
     offer = find_candidates(raw, tags_from=tags_from, skip=on_error == "skip", val_share=val_share, seed=seed)
-    num_classes = offer.classes.num_classes
-    records, left_out = verify(offer.candidates, num_classes=num_classes, on_error=on_error, skipped=offer.skipped)
+    records, left_out = verify(offer.candidates, classes=offer.classes, on_error=on_error, skipped=offer.skipped)
     dataset = Dataset(name="folder", classes=offer.classes, records=records)
     return Collection(dataset=dataset, skipped=left_out, notes=offer.notes)
 
@@ -89,10 +88,10 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     candidates = [
         Candidate(
             image_id=image_id,
-            photo=photos[image_id],
+            photo=photos[image_id].as_posix(),
             split=split,
             tags=None if tags_from == "masks" else tags.entries.get(image_id, ()),
-            mask=masks.get(image_id),
+            mask=masks[image_id].as_posix() if image_id in masks else None,
         )
         for image_id, split in splits.items()
     ]

@@ -126,20 +126,7 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
     """
     folder.mkdir(parents=True, exist_ok=True)
     classes = dataset.classes
-    rows = (
-        (
-            record.image_id,
-            record.photo.as_posix(),
-            record.height,
-            record.width,
-            record.split,
-            ";".join(classes.names[tag - 1] for tag in record.tags),
-            record.mask.as_posix() if record.mask else "",
-            "" if record.crc32 is None else f"{record.crc32:08x}",
-        )
-        for record in dataset.records
-    )
-    write_table(folder / "images.csv", COLUMNS, rows)
+    write_whole(folder / "images.csv", table_of(dataset.records, classes))
     document = {
         "name": dataset.name,
         "classes": list(classes.names),
@@ -154,11 +141,46 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV with a header, UTF-8, lines ended by a line feed."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_whole(path, file.getvalue().encode())
+    write_whole(path, _table(header, rows))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    table = io.BytesIO()
+    with io.TextIOWrapper(table, encoding="utf-8", newline="") as text:  # StringIO would take four bytes a letter
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.flush()
+        return table.getvalue()
+
+
+def table_of(records: Iterable[Record], classes: ClassList) -> bytes:
+    """The records as the text of ``images.csv``, a line each; they may be made one by one while it is written."""
+    return _table(
+        COLUMNS,
+        (
+            (
+                record.image_id,
+                record.photo.as_posix(),
+                record.height,
+                record.width,
+                record.split,
+                ";".join(classes.names[tag - 1] for tag in record.tags),
+                record.mask.as_posix() if record.mask else "",
+                "" if record.crc32 is None else f"{record.crc32:08x}",
+            )
+            for record in records
+        ),
+    )
+
+
+def kept_as_text(records: Iterable[Record], classes: ClassList) -> Sequence[Record]:
+    """The same records in a tenth of the memory: as text that is parsed when one is asked for."""
+    return parse_table(table_of(records, classes), _indices(classes.names))
+
+
+def _indices(names: Sequence[str]) -> dict[str, int]:
+    return {name: 1 + position for position, name in enumerate(names)}
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -181,7 +203,7 @@ def read_dataset(folder: Path) -> Dataset:
             background_words=tuple(document["background_words"]),
         )
         table = (folder / "images.csv").read_bytes()
-        records = parse_table(table, {name: 1 + position for position, name in enumerate(names)})
+        records = parse_table(table, _indices(names))
         if document["images"] != _digest(table):
             raise ValueError("images.csv: it does not match its checksum in dataset.json")
         return Dataset(name=document["name"], classes=classes, records=records)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from weakclip.datasets.index import Record, Skipped
+from weakclip.datasets.index import ClassList, Record, Skipped, kept_as_text
 from weakclip.errors import WeakClipError
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
@@ -26,18 +26,21 @@ SKIP_HINT: Final = "mend or remove them, or leave them out: set dataset.on_error
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """An image that a dataset layout offers; ``tags`` None: take them from the mask."""
+    """An image that a dataset layout offers; ``tags`` None: take them from the mask.
+
+    ``photo``, ``mask``: paths as text, for all candidates are in memory at once, and a Path takes five times as much.
+    """
 
     image_id: str
-    photo: Path
+    photo: str
     split: str
     tags: tuple[int, ...] | None
-    mask: Path | None
+    mask: str | None
 
 
 def verify(
-    candidates: Sequence[Candidate], *, num_classes: int, on_error: str, skipped: Sequence[Skipped] = ()
-) -> tuple[tuple[Record, ...], tuple[Skipped, ...]]:
+    candidates: Sequence[Candidate], *, classes: ClassList, on_error: str, skipped: Sequence[Skipped] = ()
+) -> tuple[Sequence[Record], tuple[Skipped, ...]]:
     """Records of the usable candidates, by image id, and all that was left out: ``skipped`` and the unusable ones.
 
     ``on_error``: ``stop`` refuses the dataset if anything is unusable, ``skip`` leaves it out.
@@ -47,29 +50,24 @@ def verify(
     """
     ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
     starts = range(0, len(ordered), CHUNK)
-    tasks = ((ordered[start : start + CHUNK], num_classes) for start in starts)
+    tasks = ((ordered[start : start + CHUNK], classes.num_classes) for start in starts)
     results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
-    records: list[Record] = []
     left_out = list(skipped)
-    for candidate, result in zip(ordered, track(results, total=len(ordered), title="checking photos"), strict=True):
-        if isinstance(result, Record):
-            records.append(with_parts_of(candidate, result))
-        else:
-            left_out.append(result)
+
+    def usable() -> Iterator[Record]:
+        for result in track(results, total=len(ordered), title="checking photos"):
+            if isinstance(result, Record):
+                yield result
+            else:
+                left_out.append(result)
+
+    records = kept_as_text(usable(), classes)
     if left_out and on_error == "stop":
         raise WeakClipError(summary(left_out), SKIP_HINT)
     if not any(record.split != "val" for record in records):
         reason = f": {summary(left_out)}" if left_out else ""
         raise WeakClipError(f"no image with tags is left to train on{reason}", "add photos with tags to the training split")
-    return tuple(records), tuple(left_out)
-
-
-def with_parts_of(candidate: Candidate, record: Record) -> Record:
-    """The record as it is, its paths and texts those of the candidate: what comes back from another process are copies."""
-    tags = record.tags if candidate.tags is None else candidate.tags
-    return replace(
-        record, image_id=candidate.image_id, photo=candidate.photo, split=candidate.split, tags=tags, mask=candidate.mask
-    )
+    return records, tuple(left_out)
 
 
 def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Record | Skipped]:
@@ -79,26 +77,27 @@ def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Reco
 
 def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     """The record of a candidate, or why there is none."""
-    note(str(candidate.photo))
+    note(candidate.photo)
+    photo, mask = Path(candidate.photo), None if candidate.mask is None else Path(candidate.mask)
     try:
-        height, width, _ = read_photo(candidate.photo).shape
-        crc32 = file_crc32(candidate.photo)
+        height, width, _ = read_photo(photo).shape
+        crc32 = file_crc32(photo)
         tags = candidate.tags or ()
-        if candidate.mask is not None:
-            present = verify_mask(candidate.mask, height, width, num_classes)
+        if mask is not None:
+            present = verify_mask(mask, height, width, num_classes)
             tags = present if candidate.tags is None else tags
     except WeakClipError as error:
-        return Skipped(file=candidate.photo.as_posix(), reason=error.problem)
+        return Skipped(file=candidate.photo, reason=error.problem)
     if candidate.split != "val" and not tags:
-        return Skipped(file=candidate.photo.as_posix(), reason=f"{candidate.photo}: {NO_TAG}")
+        return Skipped(file=candidate.photo, reason=f"{candidate.photo}: {NO_TAG}")
     return Record(
         image_id=candidate.image_id,
-        photo=candidate.photo,
+        photo=photo,
         height=height,
         width=width,
         split=candidate.split,
         tags=tags,
-        mask=candidate.mask,
+        mask=mask,
         crc32=crc32,
     )
 

@@ -79,11 +79,13 @@ def read_voc12(raw: Path, *, tags_from: str, on_error: str) -> Collection:
             problems.append(error.problem)
             skipped.append(Skipped(file=photos[image_id].as_posix(), reason=error.problem))
             continue
-        mask = find_mask(root, image_id)
-        candidates.append(Candidate(image_id=image_id, photo=photos[image_id], split=split, tags=tags, mask=mask))
+        photo, mask = photos[image_id].as_posix(), find_mask(root, image_id)
+        candidates.append(
+            Candidate(image_id=image_id, photo=photo, split=split, tags=tags, mask=None if mask is None else mask.as_posix())
+        )
     if on_error == "stop":
         refuse(root, problems, "mend the tags, take others (dataset.tags_from), or set dataset.on_error to skip")
-    records, left_out = verify(candidates, num_classes=CLASSES.num_classes, on_error=on_error, skipped=skipped)
+    records, left_out = verify(candidates, classes=CLASSES, on_error=on_error, skipped=skipped)
     return Collection(dataset=Dataset(name="voc12", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
 
 
