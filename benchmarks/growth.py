@@ -14,13 +14,14 @@ from pathlib import Path
 from benchmarks.command import scratch
 from benchmarks.growth_steps import STEPS, draw, one_step
 from benchmarks.machine import commit, machine, versions
+from benchmarks.memory import HeldTogether
 from benchmarks.rows import significant, write_json
 from benchmarks.sides import Side
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """``peak_bytes``: of the step's processes; ``start_bytes``: what they had when the step began."""
+    """``peak_bytes``: the most that the step's processes held together; ``start_bytes``: what they held when it began."""
 
     images: int
     seconds: float
@@ -53,10 +54,9 @@ def main(images: Sequence[int], out: Path | None = None) -> None:
 
 def measure(folder: Path, name: str, count: int) -> Measured:
     """A step in processes of its own."""
-    with Side(one_step, folder, name, environment={"WEAKCLIP_DEVICE": "cpu"}) as side:
+    with Side(one_step, folder, name, environment={"WEAKCLIP_DEVICE": "cpu"}) as side, HeldTogether(side.process) as memory:
         seconds = side()
-        figures = side.stop()
-    return Measured(images=count, seconds=seconds, start_bytes=figures["start_bytes"], peak_bytes=figures["peak_bytes"])
+    return Measured(images=count, seconds=seconds, start_bytes=memory.start, peak_bytes=memory.peak)
 
 
 def table(growth: Growth) -> str:

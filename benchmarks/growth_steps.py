@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.memory import peak_memory
 from benchmarks.samples import draw_mask, draw_photo
 from benchmarks.sides import Gate
 from benchmarks.sizes import PRESETS
@@ -156,7 +155,6 @@ STEPS: Final[Mapping[str, Callable[[], None]]] = {
 def one_step(gate: Gate, folder: Path, name: str) -> None:
     """Run a step in its folder."""
     os.chdir(folder)
-    gate.figures["start_bytes"] = peak_memory()
     gate()
     STEPS[name]()
     gate()

@@ -57,6 +57,12 @@ class Side:
         self._figures: dict[str, float] = {}
         self._receive()  # it stands before its first thing
 
+    @property
+    def process(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None  # it was started
+        return self._process.pid
+
     def __call__(self) -> float:
         self._connection.send(True)
         return float(self._receive())

@@ -1,11 +1,13 @@
 """One side of a comparison in a process of its own."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from benchmarks.memory import descendants, peak_memory
+from benchmarks.memory import HeldTogether, descendants, peak_memory
 from benchmarks.sides import Gate, Side
 
 MEGABYTES = 200
@@ -48,6 +50,36 @@ def test_memory_is_that_of_the_side_alone() -> None:
         peak = side.stop()["peak_bytes"]
     assert MEGABYTES * 10**6 < peak < 2 * MEGABYTES * 10**6 + 10**8
     assert peak_memory() > len(mine)
+
+
+CHILD = f"""
+import sys
+kept = bytearray(b"y") * ({MEGABYTES} * 10**6)
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+def fill_one_after_the_other(gate: Gate) -> None:
+    """This process is full, then empty; then another one is full."""
+    gate()
+    filled = bytearray(b"y") * (MEGABYTES * 10**6)
+    time.sleep(0.5)
+    del filled
+    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.5)
+        gate.figures["sum_of_peaks"] = peak_memory()
+    gate()
+
+
+def test_what_is_held_one_after_the_other_is_not_added_up() -> None:
+    with Side(fill_one_after_the_other) as side:
+        with HeldTogether(side.process) as memory:
+            side()
+        apart = side.stop()["sum_of_peaks"]
+    assert memory.start + MEGABYTES * 10**6 < memory.peak < apart - 0.8 * MEGABYTES * 10**6
 
 
 @pytest.mark.parametrize("work", [fail, give_up])
