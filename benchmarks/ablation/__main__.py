@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.ablation import direct, queued
-from benchmarks.ablation.figures import Figures, content, read_results, table
+from benchmarks.ablation.figures import Figures, content, costs_table, read_results, table
 from benchmarks.ablation.pipeline import Run, read_stages, runs_of
 from benchmarks.ablation.rows import Row, read_table
 from benchmarks.machine import commit, machine, versions
@@ -91,6 +91,8 @@ def write(
     stored = {"machine": machine(), "versions": versions(), "commit": commit(), **content(rows, seeds, runs, known)}
     write_json(out / "results.json", stored)
     (out / "table.md").write_text(table(stored) + "\n", encoding="utf-8")
+    if any(figures.cpu_seconds is not None for figures in known.values()):
+        (out / "costs.md").write_text(costs_table(stored) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

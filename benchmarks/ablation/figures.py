@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from benchmarks.ablation.pipeline import UPPER_BOUND, Run
@@ -19,7 +20,8 @@ MEASURED: Final = {"train_cam": "seed", "generate_masks": "pseudo", "refine_mask
 class Figures:
     """Of a stage's run. ``miou``: percent by column of the table. ``metrics``: all that the stage measured.
 
-    ``cpu_seconds`` and ``seconds`` are None where DVC ran the stage, which does not tell.
+    ``disk_bytes``: of the files that it wrote. It, ``cpu_seconds`` and ``seconds`` are None where DVC ran the stage, which does
+    not tell.
     """
 
     stage: str
@@ -27,6 +29,7 @@ class Figures:
     metrics: dict[str, Any]
     cpu_seconds: float | None
     seconds: float | None
+    disk_bytes: int | None = None
 
 
 def figures_of(run: Run, folder: Path, *, cpu_seconds: float, seconds: float) -> Figures:
@@ -34,7 +37,13 @@ def figures_of(run: Run, folder: Path, *, cpu_seconds: float, seconds: float) ->
     name = run.stage.name
     place = "data/upper_bound/metrics.json" if name == UPPER_BOUND else f"data/results/{name}/metrics.json"
     metrics = json.loads((folder / place).read_text(encoding="utf-8"))
-    return measured(name, metrics, cpu_seconds=round(cpu_seconds, 2), seconds=round(seconds, 2))
+    found = measured(name, metrics, cpu_seconds=round(cpu_seconds, 2), seconds=round(seconds, 2))
+    return replace(found, disk_bytes=sum(disk_bytes(folder / out) for out in run.stage.outs))
+
+
+def disk_bytes(place: Path) -> int:
+    """Of the files in a folder, or of a file."""
+    return sum(path.stat().st_size for path in (place, *place.rglob("*")) if path.is_file())
 
 
 def measured(name: str, metrics: dict[str, Any], *, cpu_seconds: float | None, seconds: float | None) -> Figures:
@@ -67,6 +76,7 @@ def content(
         summary[row.name] = {
             **{name: spreads[name] for name in names if spreads[name] is not None},
             "seeds": {str(seed): of_seed[seed] for seed in seeds},
+            "costs": costs([known[run.key] for seed in seeds for run in runs[row.name, seed] if run.key in known]),
         }
     return {"seeds": list(seeds), "rows": summary, "runs": {key: asdict(known[key]) for key in sorted(known)}}
 
@@ -78,6 +88,17 @@ def summed(figures: Sequence[Figures]) -> dict[str, float]:
         found |= stage.miou
     seconds = [stage.cpu_seconds for stage in figures if stage.cpu_seconds is not None]
     return {**found, "cpu_seconds": round(sum(seconds), 1)} if len(seconds) == len(figures) else found
+
+
+def costs(figures: Sequence[Figures]) -> dict[str, dict[str, float]]:
+    """By stage: the mean of its processors' seconds and of the bytes that it wrote, where they are told."""
+    found: dict[str, dict[str, float]] = {}
+    for stage in dict.fromkeys(one.stage for one in figures):
+        seconds = [one.cpu_seconds for one in figures if one.stage == stage and one.cpu_seconds is not None]
+        written = [one.disk_bytes for one in figures if one.stage == stage and one.disk_bytes is not None]
+        found[stage] = {"cpu_seconds": round(fmean(seconds), 2)} if seconds else {}
+        found[stage] |= {"disk_bytes": round(fmean(written))} if written else {}
+    return found
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
@@ -98,6 +119,18 @@ def table(stored: Mapping[str, Any]) -> str:
     for name, row in stored["rows"].items():
         cells = [_cell(row.get(column), count, 1) for column in COLUMNS] + [_cell(row.get("cpu_seconds"), count, 0)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def costs_table(stored: Mapping[str, Any]) -> str:
+    """CPU seconds of each stage, and megabytes that all of them wrote, in Markdown; means over the seeds."""
+    rows = {name: row["costs"] for name, row in stored["rows"].items()}
+    stages = list(dict.fromkeys(stage for row in rows.values() for stage in row))
+    lines = [f"| CPU s | {' | '.join(stages)} | MB |", f"| --- |{' --- |' * (len(stages) + 1)}"]
+    for name, row in rows.items():
+        cells = [f"{row[stage]['cpu_seconds']:.1f}" if "cpu_seconds" in row.get(stage, {}) else "" for stage in stages]
+        megabytes = sum(stage.get("disk_bytes", 0) for stage in row.values()) / 1e6
+        lines.append(f"| {name} | {' | '.join(cells)} | {megabytes:.1f} |")
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks.ablation import direct
 from benchmarks.ablation.__main__ import write
-from benchmarks.ablation.figures import Figures, content, read_results, spread, summed, table
+from benchmarks.ablation.figures import Figures, content, costs, costs_table, read_results, spread, summed, table
 from benchmarks.ablation.pipeline import Run, Stage, read_stages, runs_of
 from benchmarks.ablation.rows import Row, read_table, value_of
 from tests.conftest import ROOT, TINY
@@ -119,6 +119,15 @@ def test_means_and_half_ranges_are_over_the_seeds(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.json") == known
 
 
+def test_costs_are_means_over_the_seeds() -> None:
+    known = [replace(figures("x", 10), disk_bytes=3_000_000), replace(figures("x", 20), disk_bytes=5_000_000), figures("y", 1)]
+    told = costs([*known, Figures(stage="z", miou={}, metrics={}, cpu_seconds=None, seconds=None)])
+    assert told == {"x": {"cpu_seconds": 15, "disk_bytes": 4_000_000}, "y": {"cpu_seconds": 1}, "z": {}}
+    lines = costs_table({"rows": {"a": {"costs": told}, "b": {"costs": {"y": {"cpu_seconds": 2.0}}}}}).splitlines()
+    assert lines[0] == "| CPU s | x | y | z | MB |"
+    assert lines[2:] == ["| a | 15.0 | 1.0 |  | 4.0 |", "| b |  | 2.0 |  | 0.0 |"]
+
+
 def test_a_row_is_summed_over_its_stages() -> None:
     assert summed([figures("x", 1.5, seed=40.0), figures("y", 2.0, val=60.0)]) == {
         "seed": 40.0,
@@ -186,7 +195,10 @@ def test_a_tiny_table_runs_through_the_stages(tmp_path: Path, monkeypatch: pytes
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["rows"]["perfect"]["seed"]["mean"] == 100.0
     assert {"pseudo", "refined", "val", "cpu_seconds"} <= stored["rows"]["perfect"].keys()
-    assert stored["rows"]["bound"].keys() == {"val", "cpu_seconds", "seeds"}
+    assert stored["rows"]["bound"].keys() == {"val", "cpu_seconds", "seeds", "costs"}
     assert len(stored["runs"]) == 9
+    photos = next((tmp_path / "out" / "runs").glob("prepare_dataset-*")) / "data" / "dataset"
+    written_there = sum(path.stat().st_size for path in photos.rglob("*") if path.is_file())
+    assert stored["rows"]["perfect"]["costs"]["prepare_dataset"]["disk_bytes"] == written_there > 0
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0 and "of which 9 are known" in again.output
