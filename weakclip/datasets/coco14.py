@@ -21,7 +21,7 @@ from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_a
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids, read_tagged_ids
 from weakclip.datasets.tag_vectors import TagVectors
-from weakclip.datasets.verification import Candidate, verify
+from weakclip.datasets.verification import Candidate, ascending, verify
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
@@ -106,7 +106,7 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     refuse_both(root, candidates)
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
-    records, left_out = verify(candidates, classes=CLASSES, on_error=on_error, skipped=skipped)
+    records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
     records = kept_as_text((move_mask(record, folder, final) for record in records), CLASSES)
     return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
 

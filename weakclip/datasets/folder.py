@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from weakclip.datasets.image_ids import composed, image_ids
 from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
 from weakclip.datasets.labels import Listed, PhotoNames, is_unicode, read_classes, read_split, read_tags
-from weakclip.datasets.verification import Candidate, verify
+from weakclip.datasets.verification import Candidate, ascending, verify
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
@@ -85,7 +85,7 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     skipped += [Skipped(file=name, reason=missing[name]) for name in sorted(missing)]
     if len(splits) < len(photos):
         notes.append(f"photos that are in no split and left out: {len(photos) - len(splits):,}")
-    candidates = [
+    candidates = (
         Candidate(
             image_id=image_id,
             photo=photos[image_id].as_posix(),
@@ -94,8 +94,8 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
             mask=masks[image_id].as_posix() if image_id in masks else None,
         )
         for image_id, split in splits.items()
-    ]
-    return Offer(classes=classes, candidates=candidates, skipped=skipped, notes=tuple(notes))
+    )
+    return Offer(classes=classes, candidates=ascending(candidates), skipped=skipped, notes=tuple(notes))
 
 
 def sources(raw: Path) -> tuple[Path, ...]:

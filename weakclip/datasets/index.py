@@ -141,10 +141,11 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV with a header, UTF-8, lines ended by a line feed."""
-    write_whole(path, _table(header, rows))
+    write_whole(path, table_bytes(header, rows))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+def table_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """The text of such a CSV; the rows may be made one by one while it is written."""
     table = io.BytesIO()
     with io.TextIOWrapper(table, encoding="utf-8", newline="") as text:  # StringIO would take four bytes a letter
         writer = csv.writer(text, lineterminator="\n")
@@ -155,8 +156,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def table_of(records: Iterable[Record], classes: ClassList) -> bytes:
-    """The records as the text of ``images.csv``, a line each; they may be made one by one while it is written."""
-    return _table(
+    """The records as the text of ``images.csv``."""
+    return table_bytes(
         COLUMNS,
         (
             (

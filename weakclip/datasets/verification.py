@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from weakclip.datasets.index import ClassList, Record, Skipped, kept_as_text
+from weakclip.datasets.index import ClassList, Record, Skipped, kept_as_text, table_bytes
+from weakclip.datasets.parsed_rows import ParsedRows
 from weakclip.errors import WeakClipError
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
@@ -26,10 +27,7 @@ SKIP_HINT: Final = "mend or remove them, or leave them out: set dataset.on_error
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """An image that a dataset layout offers; ``tags`` None: take them from the mask.
-
-    ``photo``, ``mask``: paths as text, for all candidates are in memory at once, and a Path takes five times as much.
-    """
+    """An image that a dataset layout offers; ``photo``, ``mask``: paths. ``tags`` None: take them from the mask."""
 
     image_id: str
     photo: str
@@ -38,24 +36,45 @@ class Candidate:
     mask: str | None
 
 
+COLUMNS: Final = ("image_id", "photo", "split", "tags", "mask")
+FROM_MASK: Final = "from mask"
+
+
+def ascending(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
+    """The candidates by image id, kept as text that is parsed when one is asked for: they wait while photos are decoded."""
+
+    def cells(candidate: Candidate) -> tuple[str, ...]:
+        tags = FROM_MASK if candidate.tags is None else " ".join(map(str, candidate.tags))
+        return (candidate.image_id, candidate.photo, candidate.split, tags, candidate.mask or "")
+
+    ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
+    return ParsedRows(table_bytes(COLUMNS, map(cells, ordered)), COLUMNS, _candidate)
+
+
+def _candidate(cells: Sequence[str]) -> Candidate:
+    image_id, photo, split, tags, mask = cells
+    found = None if tags == FROM_MASK else tuple(map(int, tags.split()))
+    return Candidate(image_id=image_id, photo=photo, split=split, tags=found, mask=mask or None)
+
+
 def verify(
     candidates: Sequence[Candidate], *, classes: ClassList, on_error: str, skipped: Sequence[Skipped] = ()
 ) -> tuple[Sequence[Record], tuple[Skipped, ...]]:
-    """Records of the usable candidates, by image id, and all that was left out: ``skipped`` and the unusable ones.
+    """Records of the usable candidates, and all that was left out: ``skipped`` and the unusable ones.
 
-    ``on_error``: ``stop`` refuses the dataset if anything is unusable, ``skip`` leaves it out.
+    ``candidates``: `ascending` by image id, as the records are. ``on_error``: ``stop`` refuses the dataset if anything is
+    unusable, ``skip`` leaves it out.
 
     Raises:
         WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
     """
-    ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
-    starts = range(0, len(ordered), CHUNK)
-    tasks = ((ordered[start : start + CHUNK], classes.num_classes) for start in starts)
+    starts = range(0, len(candidates), CHUNK)
+    tasks = ((candidates[start : start + CHUNK], classes.num_classes) for start in starts)
     results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
     left_out = list(skipped)
 
     def usable() -> Iterator[Record]:
-        for result in track(results, total=len(ordered), title="checking photos"):
+        for result in track(results, total=len(candidates), title="checking photos"):
             if isinstance(result, Record):
                 yield result
             else:

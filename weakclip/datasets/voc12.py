@@ -12,7 +12,7 @@ from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids
 from weakclip.datasets.tag_vectors import TagVectors
-from weakclip.datasets.verification import Candidate, verify
+from weakclip.datasets.verification import Candidate, ascending, verify
 from weakclip.errors import WeakClipError
 
 CLASS_NAMES: Final = (
@@ -85,7 +85,7 @@ def read_voc12(raw: Path, *, tags_from: str, on_error: str) -> Collection:
         )
     if on_error == "stop":
         refuse(root, problems, "mend the tags, take others (dataset.tags_from), or set dataset.on_error to skip")
-    records, left_out = verify(candidates, classes=CLASSES, on_error=on_error, skipped=skipped)
+    records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
     return Collection(dataset=Dataset(name="voc12", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
 
 
