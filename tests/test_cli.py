@@ -49,6 +49,15 @@ def test_full_disk_is_two_lines(tmp_path: Path) -> None:
     assert "data/features" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_a_file_where_a_folder_is_wanted_is_two_lines(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    result = run_code(tmp_path, f'from pathlib import Path\nPath("{tmp_path}", "{name}").mkdir(parents=True, exist_ok=True)')
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
+    assert str(tmp_path / "file") in result.stderr and "move the file" in result.stderr
+
+
 def test_unexpected_error_keeps_a_plain_traceback(tmp_path: Path) -> None:
     result = run_code(tmp_path, 'raise ValueError("expected 3, got 4")')
     assert result.returncode == 1
