@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +37,17 @@ pretrain = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(pretrain, name="pretrain-mini", help="Train the small networks that come with the project.")
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and leave, where it is wanted."""
+    if wanted:
+        say(f"weakclip {version('weakclip')}")
+        raise typer.Exit
+
+
 @app.callback()
-def program() -> None:
+def program(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
     """WeakCLIP beside its pipeline; the pipeline itself runs with `dvc repro`."""
 
 
