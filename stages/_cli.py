@@ -26,6 +26,7 @@ GRACE = 10.0  # seconds in which a rank that has nothing to say waits for torchr
 SLOTS = Path(".resume")  # where stages write
 _GO_ON = "run the same command again: it goes on where it stood"
 _LET_WRITE = "let this user read and write there (`ls -ld` shows who may), or mount the disk for writing; then " + _GO_ON
+_MOVE_FILE = "move the file that stands where a folder is wanted, then " + _GO_ON
 # What to do about a machine that refuses: these are no mistakes in the program, wherever in it they are met.
 _REMEDIES = {
     errno.ENOSPC: f"free some space on the disk, then {_GO_ON}",
@@ -37,7 +38,8 @@ _REMEDIES = {
     errno.ENFILE: f"the machine has no open files left: end other programs, then {_GO_ON}",
     errno.ENOMEM: f"use fewer processes (`WEAKCLIP_WORKERS=1`) or a machine with more memory, then {_GO_ON}",
     errno.EIO: f"check the disk, which could not be read or written (`dmesg` says more), then {_GO_ON}",
-    errno.ENOTDIR: "move the file that stands where a folder is wanted, then " + _GO_ON,
+    errno.ENOTDIR: _MOVE_FILE,
+    errno.EEXIST: _MOVE_FILE,  # of a folder that is to be made
     errno.EISDIR: "move the folder that stands where a file is wanted, then " + _GO_ON,
 }
 _TALKATIVE = ("open_clip", "timm", "huggingface_hub", "httpx", "dvclive", "PIL")

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +37,17 @@ pretrain = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(pretrain, name="pretrain-mini", help="Train the small networks that come with the project.")
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and leave, where it is wanted."""
+    if wanted:
+        say(f"weakclip {version('weakclip')}")
+        raise typer.Exit
+
+
 @app.callback()
-def program() -> None:
+def program(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
     """WeakCLIP beside its pipeline; the pipeline itself runs with `dvc repro`."""
 
 
@@ -107,13 +117,17 @@ def init(
     """Describe a folder of photos: write tags.csv, classes.txt and splits into it, and params.yaml here, for `dvc repro`.
 
     Reads:  names and headers of the photos; the CSV or JSON of tags.
-    Writes: tags.csv, classes.txt, splits/ in the folder; params.yaml and the link data/raw/photos here.
+    Writes: tags.csv, classes.txt, splits/ in the folder; here the link data/raw/photos, and params.yaml unless it fits already.
     Costs:  an open file a photo; no photo is decoded.
     """
     from stages import init as command  # here, so that the other commands start without numpy
 
     files = command.plan(folder, name, tags, overwrite=overwrite)
-    preset(name, REPAIRED, folder)
+    if command.fits(PARAMS, name):
+        link_photos(folder)
+        say(f"{PARAMS} is for a folder of photos already and stays as it is; `weakclip preset {name}` writes it anew")
+    else:
+        preset(name, REPAIRED, folder)
     command.write(files)
 
 
@@ -134,7 +148,10 @@ def doctor() -> None:
 def predict(
     photos: Annotated[list[str], typer.Argument(help="photos, folders of photos, or patterns such as 'shots/*.jpg'")],
     out: Annotated[Path, typer.Option(help="new folder for masks and overlays")],
-    tags: Annotated[str, typer.Option(help="what the photos show, such as cat,dog: nothing else is looked for")] = "",
+    tags: Annotated[
+        list[str] | None,
+        typer.Option(metavar="<str>", help="what the photos show, such as cat,dog: nothing else is looked for"),
+    ] = None,
     model: Annotated[Path, typer.Option(help="folder of a trained DeepLab or WeakCLIP")] = Path("data/deeplab"),
 ) -> None:
     """Write masks and overlays of photos from the trained DeepLab, or straight from the WeakCLIP (--model data/weakclip).
@@ -145,7 +162,7 @@ def predict(
     """
     from stages import predict as command  # here, so that the other commands start without torch
 
-    command.main(photos, out, tags, model)
+    command.main(photos, out, ",".join(tags or ()), model)
 
 
 @app.command("import-checkpoint")

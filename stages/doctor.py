@@ -28,6 +28,7 @@ MODULES: Final = {
     "timm": "timm", "torch": "torch", "torchvision": "torchvision",
 }  # fmt: skip
 DATASET: Final = Path("data/dataset")
+OUTSIDE: Final = "run it in the project's folder; `dvc doctor` tells more"
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def repository(link: str) -> Line:
     result = dvc("stage", "list", "--name-only")
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[0].removeprefix("ERROR: ")
-        raise WeakClipError(f"DVC cannot read the stages: {reason}", "run it in the project's folder; `dvc doctor` tells more")
+        hint = "correct it, or write it anew: `weakclip preset NAME`" if "params.yaml" in reason else OUTSIDE
+        raise WeakClipError(f"DVC cannot read the stages: {reason}", hint)
     stages = len(result.stdout.split())
     if link == "copy":
         return Line(

@@ -122,6 +122,14 @@ def dataset_lines(index: Dataset) -> list[Line]:
                 "tag more photos, or take the classes out of classes.txt; check how they are spelt in the tags",
             )
         )
+    everywhere = [name for number, name in enumerate(index.classes.names, start=1) if 0 < counts[number] == len(training)]
+    if everywhere:
+        lines.append(
+            Line(
+                f"dataset: classes that every training image has: {', '.join(everywhere)}",
+                "add photos without them: what a class is, a classifier learns from what it is not",
+            )
+        )
     untagged = sum(not record.tags for record in training)
     if untagged:
         lines.append(

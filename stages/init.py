@@ -17,6 +17,7 @@ from weakclip.datasets.index import ClassList
 from weakclip.datasets.labels import PhotoNames, read_classes, read_tags
 from weakclip.datasets.mini import BACKGROUND_WORDS
 from weakclip.errors import WeakClipError
+from weakclip.params import load
 from weakclip.progress import say
 
 VAL_SHARE: Final = 0.1
@@ -48,6 +49,15 @@ def plan(folder: Path, preset: str, tags: Path | None, *, overwrite: bool) -> di
         hint = "keep them and run `weakclip preset folder --root DIR`, or replace them: --overwrite"
         raise WeakClipError(f"{folder} has {names} already, which would become different", hint)
     return files
+
+
+def fits(params: Path, preset: str) -> bool:
+    """Whether the parameters are right and were made from the preset: what somebody has changed in them since is kept."""
+    try:
+        p = load(params)
+    except WeakClipError:
+        return False
+    return p.dataset.name == "folder" and (p.clip.model == "mini") == (preset == "folder")
 
 
 def report(found: Discovery) -> None:

@@ -32,6 +32,10 @@ JPEG_QUALITY = 90
 
 def main(photos: Sequence[str], out: Path, tags: str, model: Path, params: Path = Path("params.yaml")) -> None:
     """Write masks and overlays of the photos; those that cannot be read are named, and the others done."""
+    for folder in map(Path, photos):
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            problem = f"{out} is in {folder}, where its masks and overlays would be taken for photos the next time"
+            raise WeakClipError(problem, "give a folder beside it: --out")
     files, twice = distinct([path.absolute() for path in photo_files(photos)])
     names = dict(zip(files, image_ids(files), strict=True))
     settings = settings_of(load(params), model)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,11 +50,28 @@ def test_full_disk_is_two_lines(tmp_path: Path) -> None:
     assert "data/features" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_a_file_where_a_folder_is_wanted_is_two_lines(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    result = run_code(tmp_path, f'from pathlib import Path\nPath("{tmp_path}", "{name}").mkdir(parents=True, exist_ok=True)')
+    assert result.returncode == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
+    assert str(tmp_path / "file") in result.stderr and "move the file" in result.stderr
+
+
 def test_unexpected_error_keeps_a_plain_traceback(tmp_path: Path) -> None:
     result = run_code(tmp_path, 'raise ValueError("expected 3, got 4")')
     assert result.returncode == 1
     assert result.stderr.startswith("Traceback (most recent call last):")
     assert result.stderr.endswith("ValueError: expected 3, got 4\n")
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    result = CliRunner().invoke(app, ["--version"], catch_exceptions=False)
+    assert (result.exit_code, result.output) == (0, f"weakclip {wanted}\n")
+    assert f"version: {wanted}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"({wanted})" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_success_is_code_0(tmp_path: Path) -> None:

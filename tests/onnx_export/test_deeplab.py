@@ -38,6 +38,8 @@ def test_onnxruntime_computes_what_torch_computes(folder: Path, tmp_path: Path) 
     assert result.exit_code == 0 and "RGB 0..255" in result.output and "torch.onnx" not in result.output
     session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["background", "a", "ü"]
+    for end in (*session.get_inputs(), *session.get_outputs()):
+        assert end.shape == ["batch", 3, "height", "width"]  # three colours, three classes
     assert [path.name for path in out.parent.iterdir()] == ["deeplab.onnx"]
     model = load_deeplab(folder)
     rng = np.random.default_rng(0)

@@ -32,6 +32,7 @@ def test_onnxruntime_computes_what_the_pipeline_computes(variant: str, tmp_path:
     assert result.exit_code == 0 and f"(batch, 3, {SIZE}, {SIZE}), RGB 0..255; logits:" in result.output
     session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["background", "cat", "ü"]
+    assert [end.shape[0] for end in (*session.get_inputs(), *session.get_outputs())] == ["batch", "batch"]
     trained = load_weakclip(folder)
     predict = predictor(trained.model, trained.encoder)
     photos = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)

@@ -12,9 +12,9 @@ DOCUMENT = "docs/experiments.md"
 DEADLINE = 600.0  # seconds for the experiments in the queue
 
 
-def printed(command: str, occurrence: int) -> list[str]:
-    """The lines that the document has below a command."""
-    text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
+def printed(document: str, command: str, occurrence: int) -> list[str]:
+    """The lines that a document has below a command."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     *_, after = text.split(f"\n$ {command}\n", occurrence + 1)
     return re.split(r"^(?:\$ |```)", after, maxsplit=1, flags=re.MULTILINE)[0].splitlines()
 
@@ -46,7 +46,7 @@ def test_every_command_prints_what_the_document_says(reproduced: Project) -> Non
         output = follow(reproduced, DOCUMENT, command, places)
         output = output.replace(str(team), "/path/to").replace(str(reproduced.folder), "/home/you/weakclip")
         found = {without_figures(line) for line in output.splitlines()}
-        wanted = [without_figures(line) for line in printed(command, seen.count(command)) if line != "..."]
+        wanted = [without_figures(line) for line in printed(DOCUMENT, command, seen.count(command)) if line != "..."]
         assert [line for line in wanted if line not in found] == [], f"{command} printed\n{output}"
         seen.append(command)
         if command.startswith("dvc queue start"):

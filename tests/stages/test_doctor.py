@@ -171,6 +171,16 @@ def test_what_is_odd_about_a_dataset_is_told() -> None:
     assert skipped_lines(0, 7, Path("data/dataset")) == []
 
 
+def test_a_class_that_is_everywhere_is_a_warning() -> None:
+    records = tuple(
+        Record(image_id=f"i{number}", photo=Path("i"), height=9, width=9, split=split, tags=tags, mask=None)
+        for number, (split, tags) in enumerate([*[("train", (1, 2))] * 5, ("train", (1,)), ("val", (1,))])
+    )
+    classes = ClassList(names=("cat", "dog"), synonyms=((), ()), background_words=())
+    _, everywhere = dataset_lines(Dataset(name="folder", classes=classes, records=records))
+    assert everywhere.text == "dataset: classes that every training image has: cat" and "without them" in everywhere.hint
+
+
 def test_photos_that_have_gone_are_an_error(workspace: Path) -> None:
     gone = next(Path("data/dataset/images").iterdir())
     gone.unlink()
@@ -204,6 +214,14 @@ def test_a_cache_that_copies_is_a_warning_with_the_command_that_mends_it(monkeyp
     line = repository("copy")
     assert "2 stages; its cache copies" in line.text
     assert line.hint.startswith("`dvc config cache.type reflink,hardlink,symlink,copy`")
+
+
+def test_parameters_that_dvc_cannot_read_are_to_be_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "ERROR: unable to read: 'params.yaml', YAML file structure is corrupted\n"
+    monkeypatch.setattr(doctor, "dvc", lambda *arguments: subprocess.CompletedProcess([], 251, stdout="", stderr=told))
+    with pytest.raises(WeakClipError, match=r"DVC cannot read the stages: unable to read: 'params\.yaml'") as caught:
+        repository("hardlink")
+    assert caught.value.hint == "correct it, or write it anew: `weakclip preset NAME`"
 
 
 def test_a_crf_that_is_not_there_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def test_tags_are_read_from_tables_and_json(photos: Path, name: str, text: str) 
     assert set(found) == {"cat_0", "big_dog_0"} and all(set(names) == {"cat", "dog"} for names in found.values())
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_columns_may_be_parted_as_spreadsheets_do(photos: Path, sign: str) -> None:
+    (photos / "labels.csv").write_text(f'image{sign}tags\ncat/0.jpg{sign}cat\nbig_dog/0.jpg{sign}"dog;cat"\n')
+    init(photos)
+    assert {name: set(found) for name, found in tags().items()} == {"cat_0": {"cat"}, "big_dog_0": {"cat", "dog"}}
+
+
 def test_train_and_val_folders_are_splits(photos: Path) -> None:
     for split in ("train", "val", "test"):
         for name, number in (("cat", 1), ("big_dog", 2)):
@@ -148,3 +156,49 @@ def test_what_nothing_can_be_made_of_is_refused_and_nothing_is_written(photos: P
         init(photos)
     assert "unknown tag 'big_dog'" in caught.value.problem and "labels.csv" in caught.value.hint
     assert not Path("params.yaml").exists() and not (photos / "classes.txt").exists()
+
+
+def test_a_folder_without_photos_and_tags_that_are_elsewhere_are_named(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeakClipError, match="empty holds no photos") as caught:
+        init(tmp_path / "empty")
+    assert ".jpg" in caught.value.hint
+    with pytest.raises(WeakClipError, match=r"labels\.csv is not there") as caught:
+        init(photos, "--tags", str(photos / "labels.csv"))
+    assert f"`--tags {photos}`" in caught.value.hint
+    with pytest.raises(WeakClipError, match="empty is another folder than"):
+        init(photos, "--tags", str(tmp_path / "empty"))
+
+
+def test_folders_in_one_folder_may_be_the_classes(photos: Path) -> None:
+    said = init(photos)
+    assert "all photos lie in" not in said
+    (photos.parent / "download").mkdir()
+    photos.rename(photos.parent / "download" / "pets")
+    said = init(photos.parent / "download")
+    assert (
+        f"all photos lie in pets; if the classes are big_dog, cat: `weakclip init {photos.parent / 'download' / 'pets'}`"
+        in said
+    )
+    assert "all photos show pets: " in said
+
+
+def test_a_class_that_all_photos_show_is_noted(photos: Path) -> None:
+    assert "all photos show" not in init(photos)
+    (photos / "labels.csv").write_text("image,tags\ncat/0.jpg,cat\nbig_dog/0.jpg,cat;big dog\n")
+    assert "all photos show cat: " in init(photos, "--tags", str(photos / "labels.csv"), "--overwrite")
+
+
+def test_parameters_that_fit_are_kept_with_what_was_changed_in_them(photos: Path) -> None:
+    params, other = Path("params.yaml"), Path("params.yaml.bak")
+    init(photos)
+    changed = re.sub(r"^lr: \S+", "lr: 0.5", params.read_text(), flags=re.MULTILINE)
+    params.write_text(changed)
+    assert "params.yaml is for a folder of photos already and stays as it is" in init(photos)
+    assert params.read_text() == changed and not other.exists()
+    assert Path("data/raw/photos").resolve() == photos
+    init(photos, "--preset", "folder-openai")
+    assert "ViT-B-16" in params.read_text() and other.read_text() == changed
+    params.write_text("lr: 1\n")
+    init(photos)
+    assert "name: folder " in params.read_text()

@@ -57,3 +57,20 @@ def test_nothing_is_left_of_what_did_not_work(models: Path) -> None:  # noqa: F8
         command = ["predict", "photos/a.jpg", "--out", "out", "--model", str(models / "deeplab")]
         CliRunner().invoke(app, command, catch_exceptions=False)
     assert not list(Path("out").iterdir()) and {path.name for path in Path().iterdir()} == {"out", "params.yaml", "photos"}
+
+
+def test_results_do_not_lie_among_the_photos(models: Path) -> None:  # noqa: F811
+    for out in ("photos", "photos/more/out"):
+        with pytest.raises(WeakClipError, match=f"{out} is in photos, where its masks and overlays would be taken for photos"):
+            command = ["predict", "photos", "--out", out, "--model", str(models / "deeplab")]
+            CliRunner().invoke(app, command, catch_exceptions=False)
+    assert not Path("photos/more/out").exists()
+
+
+def test_tags_may_be_given_one_by_one(models: Path) -> None:  # noqa: F811
+    for out, tags in (("one", ["--tags", "dog,car"]), ("two", ["--tags", "dog", "--tags", "car"])):
+        command = ["predict", "photos/a.jpg", "--out", out, "--model", str(models / "deeplab"), *tags]
+        assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    assert Path("one/masks/a.png").read_bytes() == Path("two/masks/a.png").read_bytes()
+    expected = next(predict("photos/a.jpg", model=models / "deeplab", tags=["dog", "car"]))
+    assert np.array_equal(read_mask(Path("two/masks/a.png")), expected.mask)

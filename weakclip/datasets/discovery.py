@@ -9,16 +9,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from weakclip.datasets.folder import find_photos, photo_folder, walk
+from weakclip.datasets.folder import NO_PHOTOS, find_photos, photo_folder, walk
 from weakclip.datasets.image_ids import composed
 from weakclip.datasets.labels import PhotoNames, read_text
 from weakclip.errors import WeakClipError
 from weakclip.images import PHOTO_ENDINGS, read_photo_size
+from weakclip.progress import track
 
 IMAGE_COLUMNS: Final = frozenset(
     ("image", "images", "image_id", "file", "filename", "file_name", "photo", "path", "name", "id")
@@ -64,9 +65,14 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
     """Look at a folder of photos; ``tags_file``: the file of the tags; a folder, if its subfolders are the tags.
 
     Raises:
-        WeakClipError: there are no photos, no tags, or several files of tags.
+        WeakClipError: there are no photos, no tags, several files of tags, or no such ``tags_file``.
     """
+    if not any(path.suffix.lower() in PHOTO_ENDINGS for path in walk(root, NO_PHOTOS)):
+        raise WeakClipError(f"{root} holds no photos", f"files that count as photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
     folder = photo_folder(root)
+    if tags_file is not None and not tags_file.is_file() and tags_file.resolve() not in (root.resolve(), folder.resolve()):
+        problem = f"{tags_file} is another folder than {root}" if tags_file.is_dir() else f"{tags_file} is not there"
+        raise WeakClipError(problem, f"give a CSV or JSON of tags; or `--tags {root}`, whose subfolders are the classes")
     photos, skipped = find_photos(folder)
     notes = [item.reason for item in skipped] + other_files(root) + unreadable(photos.values())
     relative = {image_id: PurePosixPath(path.relative_to(folder).as_posix()) for image_id, path in photos.items()}
@@ -79,6 +85,7 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
         notes += found
     else:
         written = {image_id: [path.parts[0]] for image_id, path in below.items() if len(path.parts) > 1}
+        notes += [] if splits else folders_in_one(folder, below.values())
     tags, renamed = class_names(written)
     notes += renamed
     if not tags:
@@ -88,6 +95,8 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
         )
     if bare := [image_id for image_id in photos if image_id not in tags]:
         notes.append(f"photos without a class, which are left out: {len(bare):,} ({examples(bare)})")
+    if everywhere := sorted(set.intersection(*map(set, tags.values()))):
+        notes.append(f"all photos show {examples(everywhere)}: a class is learnt from photos without it as well, so add some")
     return Discovery(root=root, folder=folder, photos=photos, source=source, tags=tags, splits=splits, notes=tuple(notes))
 
 
@@ -104,10 +113,20 @@ def other_files(root: Path) -> list[str]:
     return [f"files that are no photos ({', '.join(sorted(set(odd)))}): {len(odd):,}"] if odd else []
 
 
-def unreadable(photos: Iterable[Path]) -> list[str]:
+def folders_in_one(folder: Path, photos: Collection[PurePosixPath]) -> list[str]:
+    """A note where all photos lie in one folder that has folders in turn: these may be the classes that were meant."""
+    inner = {path.parts[:2] for path in photos if len(path.parts) > 2}
+    outer = {path.parts[0] for path in photos}
+    if len(outer) > 1 or len(inner) < 2:
+        return []
+    names = examples(sorted(name for _, name in inner))
+    return [f"all photos lie in {min(outer)}; if the classes are {names}: `weakclip init {folder / min(outer)}`"]
+
+
+def unreadable(photos: Collection[Path]) -> list[str]:
     """Notes of photos whose header cannot be read; `prepare_dataset` decodes them whole and lists what it leaves out."""
     problems = []
-    for path in photos:
+    for path in track(photos, total=len(photos), title="looking at photos"):
         try:
             read_photo_size(path)
         except WeakClipError as error:
@@ -133,14 +152,16 @@ def only_table(root: Path) -> Path | None:
 def read_rows(path: Path) -> Rows:
     """Names and tags from a table with a column for either, or from JSON: {image: tags} or a list of objects.
 
-    Tags of a cell are parted by ``;``, ``|`` or a comma. A photo may have several rows.
+    Columns are parted by a comma, ``;`` or a tab, tags of a cell by ``;``, ``|`` or a comma. A photo may have several rows.
 
     Raises:
         WeakClipError: the file is damaged, or does not look so.
     """
     if path.suffix.lower() == ".json":
         return json_rows(path)
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    text = read_text(path)
+    delimiter = next((sign for sign in ",;\t" if sign in text.partition("\n")[0]), ",")  # spreadsheets write all of them
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     image, tags = named_columns(path, reader.fieldnames or ())
     return [(row[image] or "", split_tags(row[tags] or "")) for row in reader if any(row.values())]
 

@@ -44,4 +44,5 @@ def export_deeplab(model: DeepLab, out: Path) -> None:
     """
     example = torch.zeros(2, 3, 3 * model.multiple + 8, 4 * model.multiple + 8)
     about = {"classes": model.card.get("classes"), "weights_sha256": str(model.card.get("weights_sha256"))}
-    write_onnx(Probabilities(model), example, out, free=(0, 2, 3), output=OUTPUT, about=about)
+    free = {0: "batch", 2: "height", 3: "width"}
+    write_onnx(Probabilities(model), example, out, free=free, output=OUTPUT, about=about)

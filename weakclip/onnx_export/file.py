@@ -8,7 +8,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +23,12 @@ INPUT: Final = "photos"
 
 
 def write_onnx(
-    network: nn.Module, example: Tensor, out: Path, *, free: Sequence[int], output: str, about: Mapping[str, object]
+    network: nn.Module, example: Tensor, out: Path, *, free: Mapping[int, str], output: str, about: Mapping[str, object]
 ) -> None:
     """Write the file, weights inside: ``example`` is what the network takes, as `INPUT`, and ``output`` the name of its result.
 
-    ``free``: the dimensions of the example that may be other ones, the batch among them. ``about``: goes into the metadata,
-    what is no text as JSON.
+    ``free``: the dimensions of the example that may be other ones, the batch among them, and what the file calls them.
+    ``about``: goes into the metadata, what is no text as JSON.
 
     Raises:
         WeakClipError: the packages that write ONNX are not installed.
@@ -43,7 +43,7 @@ def write_onnx(
             network.cpu().eval(),
             (example,),
             dynamo=True,
-            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
+            dynamic_shapes=(dict(free),),
             input_names=[INPUT],
             output_names=[output],
             opset_version=OPSET,

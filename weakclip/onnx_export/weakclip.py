@@ -51,4 +51,4 @@ def export_weakclip(trained: TrainedWeakClip, out: Path) -> None:
     """
     example = torch.zeros(2, 3, trained.image_size, trained.image_size)
     about = {"classes": list(trained.classes.with_background), "weights_sha256": trained.weights_sha256}
-    write_onnx(WindowLogits(trained), example, out, free=(0,), output=OUTPUT, about=about)
+    write_onnx(WindowLogits(trained), example, out, free={0: "batch"}, output=OUTPUT, about=about)
