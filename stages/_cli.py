@@ -3,6 +3,7 @@
 import errno
 import functools
 import inspect
+import io
 import logging
 import os
 import re
@@ -96,6 +97,8 @@ def run_app(app: typer.Typer) -> NoReturn:
     keep_entries(app)
     quiet_libraries()
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be letters that it can write
+        sys.stdout.reconfigure(errors="backslashreplace")
     if "DVC_STAGE" in os.environ:  # set by DVC for the commands of stages; killed, it would leave them running
         _launch.end_with_parent()
     try:

@@ -10,6 +10,7 @@ import typer
 
 import weakclip
 from stages import _cli
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.progress import say
 
@@ -72,11 +73,11 @@ def preset(
     text = read_preset(name, recipe)
     if root is not None:
         link_photos(root)
-    if PARAMS.exists() and PARAMS.read_text(encoding="utf-8") != text:
+    if PARAMS.exists() and PARAMS.read_text(encoding="utf-8", errors="replace") != text:
         backup = PARAMS.with_name(PARAMS.name + ".bak")
         PARAMS.replace(backup)
         say(f"the former {PARAMS} is now {backup}")
-    PARAMS.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(PARAMS, text.encode())  # half a file would take the place of the former one at the next attempt
     if recipe == REPAIRED:
         say(f"{PARAMS} is the preset {name}; `dvc repro` runs it")
     elif recipe == BEST:

@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from weakclip.datasets.discovery import Discovery, discover
-from weakclip.datasets.folder import draw_splits, find_masks
+from weakclip.datasets.folder import draw_splits, find_masks, has_folder
 from weakclip.datasets.index import ClassList
 from weakclip.datasets.labels import PhotoNames, read_classes, read_tags
 from weakclip.datasets.mini import BACKGROUND_WORDS
+from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
 from weakclip.params import load
 from weakclip.progress import say
@@ -43,7 +44,12 @@ def plan(folder: Path, preset: str, tags: Path | None, *, overwrite: bool) -> di
     found = discover(folder, tags)
     report(found)
     files = described(found, preset)
-    replaced = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
+    for path in files:
+        if path.exists() and not path.is_file():
+            raise WeakClipError(f"{path} is no file", "move it away: init writes a list there")
+    has_folder(folder / "splits")
+    former = {path: path.read_text(encoding="utf-8", errors="replace") for path in files if path.exists()}
+    replaced = [path for path, text in former.items() if text != files[path]]
     if replaced and not overwrite:
         names = ", ".join(path.relative_to(folder).as_posix() for path in replaced)
         hint = "keep them and run `weakclip preset folder --root DIR`, or replace them: --overwrite"
@@ -135,5 +141,5 @@ def write(files: Mapping[Path, str]) -> None:
     """Write the files, and say which."""
     for path, text in files.items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write_whole(path, text.encode())
         say(f"wrote {path}")

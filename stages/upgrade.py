@@ -12,10 +12,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from weakclip.errors import WeakClipError
-from weakclip.params import load
+from weakclip.params import load, read_yaml
 from weakclip.progress import say
 
 
@@ -28,14 +27,7 @@ def upgrade(params: Path, presets: Path) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 200
-    if not params.is_file():
-        raise WeakClipError(f"{params} is missing", "`weakclip preset mini` writes one")
-    try:
-        former = params.read_text(encoding="utf-8")
-        values = yaml.load(former)
-    except (YAMLError, UnicodeDecodeError) as error:
-        problem = f"{params} is not YAML: {' '.join(str(error).split())}"
-        raise WeakClipError(problem, "correct it, or write it anew: `weakclip preset NAME`") from error
+    former, values = read_yaml(params, yaml)
     name = preset_of(values)
     preset = presets / f"{name}.yaml"
     if not preset.is_file():

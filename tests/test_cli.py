@@ -1,5 +1,6 @@
 """How commands fail, end and choose presets; real processes where the exit code is the point."""
 
+import errno
 import os
 import pickle
 import signal
@@ -57,6 +58,12 @@ def test_a_file_where_a_folder_is_wanted_is_two_lines(tmp_path: Path, name: str)
     assert result.returncode == 1
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
     assert str(tmp_path / "file") in result.stderr and "move the file" in result.stderr
+
+
+def test_names_that_the_terminal_cannot_write_are_spelled(tmp_path: Path) -> None:
+    body = 'from weakclip.progress import say\nsay("k\\xe4se \\udce4")'
+    result = run_code(tmp_path, body, PYTHONIOENCODING="ascii:strict")
+    assert (result.returncode, result.stdout) == (0, "k\\xe4se \\udce4\n")
 
 
 def test_unexpected_error_keeps_a_plain_traceback(tmp_path: Path) -> None:
@@ -136,6 +143,22 @@ def test_preset_keeps_a_changed_file_and_says_so(here: Path) -> None:
     assert (here / "params.yaml.bak").read_text() == "lr: 1\n"
     CliRunner().invoke(app, ["preset", "mini"], catch_exceptions=False)
     assert (here / "params.yaml.bak").read_text() == "lr: 1\n"
+
+
+def test_preset_keeps_the_former_file_when_the_disk_is_full(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "params.yaml").write_bytes(b"mine: k\xe4se")
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(2):  # a second attempt must not put half a file in the place of the former one
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", full)
+            patch.setattr(Path, "write_text", full)
+            patch.setattr(cli, "read_preset", lambda *_: "new")
+            assert CliRunner().invoke(app, ["preset", "mini"]).exit_code
+    assert CliRunner().invoke(app, ["preset", "mini"]).exit_code == 0
+    assert (here / "params.yaml.bak").read_bytes() == b"mine: k\xe4se"
 
 
 def test_preset_of_the_small_networks_says_that_they_are_no_match_for_photos(here: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from weakclip.errors import WeakClipError
-from weakclip.images import read_photo, read_photo_size, resize_photo
+from weakclip.images import file_crc32, read_photo, read_photo_size, resize_photo
 
 WIDTH, HEIGHT = 12, 9
 
@@ -243,7 +243,17 @@ def test_what_the_machine_lacks_is_not_said_of_the_photo(tmp_path: Path, monkeyp
     def refuse(*_: object, **__: object) -> None:
         raise MemoryError if number == errno.ENOMEM else OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(OSError) as caught:
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(Image, "open", refuse)
         read_photo(tmp_path / "a.png")
     assert caught.value.errno == number
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises((OSError, MemoryError)):
+        file_crc32(tmp_path / "a.png")
+
+
+def test_a_pipe_in_the_place_of_a_listed_photo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for crc32 in (None, 7):
+        with pytest.raises(WeakClipError, match=r"a\.png is no file"):
+            read_photo(tmp_path / "a.png", crc32)

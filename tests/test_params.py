@@ -1,5 +1,6 @@
 """params.yaml is checked as a whole, in the user's own terms."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,11 +125,33 @@ def test_name_in_the_wrong_section_is_found(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "holds no parameters"), ("- 1\n", "holds no parameters"), ("lr: [\n", "not YAML"), ("a: 1\na: 2\n", "not YAML")],
+    [
+        ("", "holds no parameters"),
+        ("- 1\n", "holds no parameters"),
+        ("lr: [\n", "not YAML"),
+        ("a: 1\na: 2\n", "not YAML"),
+        ("seed: 2001-99-99\n", "not YAML"),
+        ("seed: !!int abc\n", "not YAML"),
+        ("seed: !!bool perhaps\n", "not YAML"),
+        ("seed: !!timestamp now\n", "not YAML"),
+        (f"seed: {'1' * 5000}\n", "not YAML"),
+        ("[" * 5000, "not YAML"),
+    ],
 )
 def test_file_that_is_no_mapping_is_refused(file: Path, text: str, words: str) -> None:
     file.write_text(text)
     assert words in problem_of(file)
+
+
+def test_lists_in_lists_that_a_few_lines_stand_for_are_not_written_out(file: Path) -> None:
+    lists = (f"b{n}: &b{n} [{','.join([f'*b{n - 1}'] * 10)}]\n" for n in range(1, 15))
+    file.write_text("b0: &b0 [x]\n" + "".join(lists) + "seed: *b14\n")
+    assert "seed is [[[...]" in problem_of(file) and len(problem_of(file)) < 5000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    assert "is no file" in problem_of(tmp_path / "params.yaml")
 
 
 def test_missing_file_is_refused_with_the_command_that_writes_it(tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ class StopError(Exception):
     pass
 
 
-def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None, bad: float = math.nan) -> nn.Linear:
+def run(
+    folder: Path,
+    stop_at: int | None = None,
+    bad_at: int | None = None,
+    bad: float = math.nan,
+    bad_gradient_at: int | None = None,
+) -> nn.Linear:
     """Trains a small regression; every step's data follow from its number."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
@@ -42,6 +48,8 @@ def run(folder: Path, stop_at: int | None = None, bad_at: int | None = None, bad
             raise StopError
         x = torch.from_numpy(rng(0, "data", step).normal(size=(4, 3))).float()
         loss = (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
+        if step == bad_gradient_at:
+            loss = loss + (0 * model.weight).sum().sqrt()  # nothing, at an endless slope
         return {"square_loss": loss * bad if step == bad_at else loss}
 
     (folder / "plots").mkdir(parents=True, exist_ok=True)
@@ -96,6 +104,27 @@ def test_a_loss_that_is_no_number_names_step_and_images_and_keeps_the_checkpoint
         run(tmp_path, bad_at=12, bad=bad)
     assert "state.pt" in caught.value.hint
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 10
+
+
+@pytest.mark.parametrize("step", [14, 24])  # before a checkpoint, and the last one
+@pytest.mark.parametrize(("kind", "what"), [("gradient", "a gradient"), ("weight", "a weight")])
+def test_what_a_finite_loss_does_not_tell_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, kind: str, what: str
+) -> None:
+    step_of = torch.optim.AdamW.step
+    done = iter(range(25))
+
+    def spoil(self: torch.optim.AdamW) -> None:
+        step_of(self)
+        if kind == "weight" and next(done) == step:
+            self.param_groups[0]["params"][0].data.mul_(math.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
+    with pytest.raises(WeakClipError, match=rf"{what} is not finite at step {step} .*image_{step}$"):
+        run(tmp_path, bad_gradient_at=step if kind == "gradient" else None)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] < step
+    assert all(value.isfinite().all() for value in state["modules"]["model"].values())
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_a_card_of_other_weights_is_refused(tmp_path: Path) -> None:
         load_weights(tmp_path, "net")
 
 
+def test_a_card_of_lists_in_lists_without_end_is_refused_by_name(tmp_path: Path) -> None:
+    save_weights(tmp_path, "net", {"a": torch.rand(8)}, {})
+    (tmp_path / "net.json").write_text("[" * 100_000)
+    with pytest.raises(WeakClipError, match=r"net\.json is damaged"):
+        load_weights(tmp_path, "net")
+
+
 def test_a_card_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     save_weights(tmp_path, "net", {"a": torch.rand(8)}, {"format": 2})
     with pytest.raises(WeakClipError, match=r"net\.json has format 2, this version reads 1"):

@@ -79,9 +79,13 @@ def file_crc32(path: Path) -> int:
     Raises:
         WeakClipError: names the file that is missing.
     """
+    if path.exists() and not path.is_file():
+        raise WeakClipError(f"{path} is no file", REPLACE_HINT)  # a pipe would be waited for
     try:
         return isal_zlib.crc32(path.read_bytes())
     except OSError as error:
+        if of_the_machine(error):
+            raise
         raise WeakClipError(f"{path} is missing", "put the photo there, or take it off the lists") from error
 
 

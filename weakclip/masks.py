@@ -39,7 +39,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         WeakClipError: names the file that is missing, damaged or has colours instead of indices.
     """
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for, a device read without end
     except OSError:
         content = b""  # what is wrong with it is said below
     plain = decode_plain_png(content, LARGEST_PIXELS)

@@ -6,6 +6,7 @@ Only `stages/` imports this module; library functions take plain arguments.
 import difflib
 import json
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from weakclip.errors import WeakClipError
 from weakclip.params_schema import Params, Section
@@ -22,18 +22,15 @@ __all__ = ["Params", "load", "names"]
 
 FILE = Path("params.yaml")
 PRESETS = Path(__file__).parent / "presets"
+# Anchors let a few lines of YAML stand for lists of lists of billions of places.
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother, SHORT.maxlong = 2, 100, 100, 100
 SHOWN = 5  # missing names that a hint gives values for
 
 
 def load(path: Path = FILE) -> Params:
     """Read and check the file; anything wrong is a WeakClipError."""
-    try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeakClipError(f"{path} is missing", "`weakclip preset mini` writes one") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise WeakClipError(f"{path} is not YAML: {text}", "`weakclip preset mini` writes a complete file") from error
+    _, values = read_yaml(path, YAML(typ="safe", pure=True))
     if not isinstance(values, Mapping):
         raise WeakClipError(f"{path} holds no parameters", "`weakclip preset mini` writes a complete file")
     try:
@@ -43,6 +40,23 @@ def load(path: Path = FILE) -> Params:
         _refuse(path, [_describe(detail) for detail in details], _nearest(details) or _of_preset(details, values))
     _refuse(path, list(_misfits(params)), "")
     return params
+
+
+def read_yaml(path: Path, yaml: YAML) -> tuple[str, Any]:
+    """The text of a file of parameters and what it says. Raises WeakClipError if it is missing or not YAML."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise WeakClipError(f"{path} is no file", "move it away; `weakclip preset mini` writes one")
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, yaml.load(text)
+    except FileNotFoundError as error:
+        raise WeakClipError(f"{path} is missing", "`weakclip preset mini` writes one") from error
+    except (OSError, MemoryError):
+        raise
+    # A month 13, a number of thousands of digits, a list in itself, tags that do not fit: beside its own errors it raises any.
+    except Exception as error:
+        problem = f"{path} is not YAML: {' '.join(str(error).split())}"
+        raise WeakClipError(problem, "correct it; `weakclip preset mini` writes a complete file") from error
 
 
 def names(section: type[Section] = Params, prefix: str = "") -> list[str]:
@@ -69,21 +83,21 @@ def _dotted(location: Sequence[int | str]) -> str:
 
 
 def _describe(detail: ErrorDetails) -> str:
-    name, value = _dotted(detail["loc"]), detail["input"]
+    name, value = _dotted(detail["loc"]), SHORT.repr(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
             return f"{name} is not a parameter"
         case "missing":
             return f"{name} is missing"
         case "value_error":
-            return f"{name} is {value!r}: {detail['msg'].removeprefix('Value error, ')}"
+            return f"{name} is {value}: {detail['msg'].removeprefix('Value error, ')}"
         case "model_type":
-            return f"{name} is {value!r}: should be a section"
+            return f"{name} is {value}: should be a section"
         case "tuple_type":
-            return f"{name} is {value!r}: should be a list"
+            return f"{name} is {value}: should be a list"
         case _:
             wanted = detail["msg"].replace("Input should", "should")
-            return f"{name} is {value!r}: {wanted[:1].lower()}{wanted[1:]}"
+            return f"{name} is {value}: {wanted[:1].lower()}{wanted[1:]}"
 
 
 def _nearest(details: Sequence[ErrorDetails]) -> str:

@@ -24,7 +24,10 @@ def unsealed(document: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is no such document, or is damaged.
     """
-    content = json.loads(document)
+    try:
+        content = json.loads(document)
+    except RecursionError as error:
+        raise ValueError(f"it is lists in lists without end: {error}") from error
     if not isinstance(content, dict) or SEAL not in content:
         raise ValueError(f"it is no JSON object with a {SEAL}")
     seal = content.pop(SEAL)

@@ -15,6 +15,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ def train(
     the images of the batch, or of the rank's part of it, for the error message. ``folder``: where the checkpoint lives.
     ``validate(step)`` runs after every ``validate_every`` steps and after the last one, on the main rank.
 
-    Raises `WeakClipError` when a loss is not finite, with the step and the names; the last checkpoint is kept.
+    Raises `WeakClipError` when a loss, a gradient or a weight that is to be kept is not finite, with the step and the names;
+    the last checkpoint is kept.
     """
     checkpoint = folder / CHECKPOINT
     start = load_checkpoint(checkpoint, modules, optimizer)
@@ -158,14 +160,19 @@ def train(
                 raise WorkerDiedError([f"step {step} of {title}, images {', '.join(names_of_step(step))}"]) from error
             stacked = torch.stack(list(losses.values()))
             values = dict(zip(losses, world().average(stacked.detach()).tolist(), strict=True))
+            not_finite = partial(_not_finite, title, step, values, names_of_step, checkpoint)
             if not all(math.isfinite(value) for value in values.values()):
-                names = [name for part in world().gathered(names_of_step(step)) for name in part]
-                raise _not_finite(title, step, values, names, checkpoint)
+                raise not_finite("a loss")
             optimizer.zero_grad(set_to_none=True)
             stacked.sum().backward()
             average_gradients(trained)
+            # A finite loss can have other gradients, and after the last step no loss would tell.
+            if not _finite([parameter.grad for parameter in trained if parameter.grad is not None]):
+                raise not_finite("a gradient")
             optimizer.step()
             done = step + 1
+            if (done % checkpoint_every == 0 or done == iterations) and not _finite(trained):
+                raise not_finite("a weight")
             if log is not None and (done % log_every == 0 or done == iterations):
                 log.log(done, {**values, "learning_rate": rates[0]})
             if main and validate is not None and validate_every and (done % validate_every == 0 or done == iterations):
@@ -179,9 +186,21 @@ def train(
         save_checkpoint(checkpoint, iterations, modules, optimizer)
 
 
-def _not_finite(title: str, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: Path) -> WeakClipError:
+def _finite(tensors: Sequence[Tensor]) -> bool:
+    return math.isfinite(nn.utils.get_total_norm(tensors, math.inf).item())
+
+
+def _not_finite(
+    title: str,
+    step: int,
+    losses: Mapping[str, float],
+    names_of_step: Callable[[int], Sequence[str]],
+    checkpoint: Path,
+    what: str,
+) -> WeakClipError:
+    names = [name for part in world().gathered(names_of_step(step)) for name in part]
     shown = ", ".join(f"{name} {value:g}" for name, value in losses.items())
     kept = f"the last checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
     return WeakClipError(
-        f"{title}: a loss is not finite at step {step} ({shown}); images {', '.join(names)}", f"lower the learning rate; {kept}"
+        f"{title}: {what} is not finite at step {step} ({shown}); images {', '.join(names)}", f"lower the learning rate; {kept}"
     )

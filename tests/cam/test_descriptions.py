@@ -25,6 +25,10 @@ def test_sentences_come_class_by_class(tmp_path: Path) -> None:
         ('{"fish": ["it swims"]}', "'fish' is not a class"),
         ('{"cat": []}', "descriptions of 'cat' are not a list of sentences"),
         ('{"cat": "it purrs"}', "descriptions of 'cat' are not a list of sentences"),
+        ('{"cat": ["it purrs"], "cat": ["it has whiskers"]}', "'cat' is described a second time"),
+        ('{"cat": ["\\ud800"]}', "a description of 'cat' is not Unicode"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"cat": [' + "1" * 5000 + "]}", "cannot be read as JSON"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: str, problem: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
 
-from weakclip.datasets.coco_annotations import read_instances, render_mask, short_id
+from weakclip.datasets.coco_annotations import AnnotatedImage, rasterize, read_instances, render_mask, short_id
 from weakclip.datasets.coco_classes import CLASS_NAMES, SLOTS
 from weakclip.errors import WeakClipError
 from weakclip.seeding import rng
@@ -78,6 +78,14 @@ def test_crowds_are_objects_like_others_and_go_down_the_columns(tmp_path: Path) 
 def test_compressed_run_lengths_are_read(tmp_path: Path) -> None:
     # 4, 8, 12 as COCO writes them: a character a run from "0" on, as long as runs are below 16
     assert render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": "48<"})) == [[0, 1, 1, 0, 0, 0]] * HEIGHT
+
+
+def test_compressed_run_lengths_of_any_mask_are_read(tmp_path: Path) -> None:
+    draw = rng("run lengths")
+    for height, width, share in ((1, 1, 1), (300, 200, 0.5), (300, 200, 0.01), (64, 2000, 0)):
+        mask = np.asfortranarray(np.cumsum(draw.random((height, width)) < share, axis=0) % 2, dtype=np.uint8)
+        runs = {"size": [height, width], "counts": run_lengths.encode(mask)["counts"].decode()}
+        np.testing.assert_array_equal(rasterize(AnnotatedImage("a", height, width, ()), runs), mask.astype(bool))
 
 
 def test_a_category_that_is_no_class_is_ignored_by_losses_and_figures(tmp_path: Path) -> None:
@@ -148,6 +156,14 @@ def test_what_is_no_segmentation_is_named(tmp_path: Path) -> None:
             render(tmp_path, (1, segmentation))
     with pytest.raises(WeakClipError, match="runs of 20 of 24 pixels"):
         render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": [4, 8, 8]}))
+    for runs, problem in (
+        ("48", "runs of 12 of 24"),
+        ("48<0PPP", "cut off"),
+        ([3.5, 20.5], "no numbers"),
+        ([-4, 28], "no numb"),
+    ):
+        with pytest.raises(WeakClipError, match=problem):
+            render(tmp_path, (1, {"size": [HEIGHT, WIDTH], "counts": runs}))
     with pytest.raises(WeakClipError, match="of 6 x 4 pixels has a segmentation of 4 x 6"):
         render(tmp_path, (1, {"size": [6, 4], "counts": [0, 24]}))
 
@@ -169,6 +185,12 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path: Path) -> None:
     twice = [{"id": n, "file_name": "x_1.jpg", "height": 1, "width": 1} for n in (1, 2)]
     with pytest.raises(WeakClipError, match="1 images have the id of another one"):
         read_instances(write(path, images=twice, annotations=[]))
+
+
+def test_numbers_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+    images = [{"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "height": float("inf"), "width": 6}]
+    with pytest.raises(WeakClipError, match=r"i\.json holds no instance annotations"):
+        read_instances(write(tmp_path / "i.json", images=images))
 
 
 @pytest.mark.parametrize("far", [1e9, -1e9, 1e300, float("nan"), float("inf")])

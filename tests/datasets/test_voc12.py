@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,8 @@ def test_an_annotation_that_is_missing_broken_or_of_other_classes_is_named(devki
     collection = read(devkit, on_error="skip")
     assert [record.image_id for record in collection.dataset.training] == ["2007_2"]
     assert len(collection.skipped) == 2
+    os.mkfifo(devkit / "Annotations" / "2007_1.xml")
+    assert "2007_1.xml is no file" in problem(devkit)
 
 
 def vectors() -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import struct
 import unicodedata
 import zlib
@@ -265,6 +266,37 @@ def masks_that_do_not_fit(folder: Path) -> None:
     assert list(sizes(left_out(folder, *reasons))) == ["a"]
 
 
+def masks_that_are_no_files(folder: Path) -> None:
+    build(folder)
+    (folder / RAW / "masks").mkdir()
+    os.mkfifo(folder / RAW / "masks" / "a.png")
+    (folder / RAW / "masks" / "b.png").symlink_to("/dev/zero")
+    (folder / RAW / "masks" / "c.png").symlink_to("c.png")
+    refused(folder, "a.png is no file", "b.png is no file", "c.png is damaged")
+
+
+def folders_that_are_none(folder: Path) -> None:
+    build(folder, splits={"train": "a\nb\n"})
+    (folder / RAW / "splits" / "val.txt").symlink_to("/nowhere/val.txt")
+    refused(folder, "splits/val.txt is missing", on_error="skip")
+    shutil.rmtree(folder / RAW / "splits")
+    for name in ("masks", "splits"):
+        (folder / RAW / name).symlink_to("/nowhere")
+        refused(folder, f"{name} is no folder, or leads to none", on_error="skip")
+        (folder / RAW / name).unlink()
+
+
+def names_that_are_long_with_their_folders(folder: Path) -> None:
+    """Two of a name, told apart by folders: one of them cannot be, so the other needs none."""
+    long, name = "x" * 150, "s" * 100
+    build(folder, photos=("a.png",), tags=f"image,tags\na,cat\ny/{name},dog\n")
+    for parent in (long, "y"):
+        (folder / PHOTOS / parent).mkdir()
+        photo(folder, f"{parent}/{name}.png")
+    reason = f"{long}/{name}.png: with the folders that tell it apart its name has more than 200 bytes"
+    assert list(sizes(left_out(folder, reason))) == ["a", name]
+
+
 def tags_as_spreadsheets_write_them(folder: Path) -> None:
     build(folder, tags='\ufeffImage, Tags ,note\r\n"a.png","cat;dog","x, ""y""\r\nz"\r\n\r\nb.PNG,dog,\r\nc, cat ;,\r\n')
     assert [record.tags for record in handled(folder).records] == [(1, 2), (2,), (1,)]
@@ -398,6 +430,9 @@ CASES: Final[Sequence[tuple[str, Case]]] = tuple(
         links_and_pipes,
         pipes_and_folders_for_text,
         masks_that_do_not_fit,
+        masks_that_are_no_files,
+        folders_that_are_none,
+        names_that_are_long_with_their_folders,
         tags_as_spreadsheets_write_them,
         tags_that_are_wrong,
         tags_of_other_kinds,

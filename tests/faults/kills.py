@@ -55,6 +55,7 @@ def losses(world: World, kills: Kills) -> list[str]:
         if is_finished(world, stage) and not closed:
             found += [f"{kills}, {death}, finished: {difference}" for difference in world.differences()]
             units = 0  # nothing was left to be done
+        found += [f"{kills}, {death}, half there: {difference}" for difference in world.half_there(stage)]
         if kills.by_dvc:
             world.before(stage)
     found += [f"{kills}: {difference}" for difference in world.differences()]

@@ -81,15 +81,30 @@ class World:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def differences(self) -> list[str]:
+    def differences(self, found: Mapping[str, bytes] | None = None) -> list[str]:
         """The files under data/ that are not as the undisturbed runs left them, each with what is wrong."""
-        found = self.contents()
+        found = self.contents() if found is None else found
         names = sorted({*found, *self.files})
         return [
             f"{name}: {'too many' if name not in self.files else 'missing' if name not in found else 'other bytes'}"
             for name in names
             if found.get(name) != self.files.get(name)
         ]
+
+    def half_there(self, stage: str) -> list[str]:
+        """The artefacts of the stage that are neither missing nor complete, each with a file that is missing or another.
+
+        Curves may be as far as a training has come.
+        """
+        found = self.contents()
+        wrong = {name.split(": ")[0]: name for name in self.differences(found)}
+        grown = {name for name, content in found.items() if self.is_growing_curve(name, content)}
+        begun = {artefact for name in found.keys() - grown if (artefact := artefact_of(stage, name))}
+        return [wrong[name] for name in sorted(wrong.keys() - grown) if artefact_of(stage, name) in begun]
+
+    def is_growing_curve(self, name: str, content: bytes) -> bool:
+        """Whether it is what curves are while a stage trains: rows of the finished one, from its first on."""
+        return "/plots/metrics/" in name and content.endswith(b"\n") and self.files.get(name, b"").startswith(content)
 
     def contents(self) -> dict[str, bytes]:
         """All files under data/, by their names."""
@@ -100,6 +115,16 @@ class World:
         """What lies in the stage's folder of scratch slots."""
         home = self.folder / ".resume" / stage
         return sorted(path.relative_to(home).as_posix() for path in home.rglob("*"))
+
+
+def artefact_of(stage: str, name: str) -> str:
+    """The artefact of the stage that a file under data/ belongs to, as it is published; none where it is on its way there."""
+    for out in OUTS[stage]:
+        if name.startswith(f"{out}/"):
+            several = out.startswith("data/results/") or stage == "toy"
+            artefact = "/".join(name.split("/")[: out.count("/") + 2]) if several else out
+            return "" if artefact.rpartition("/")[2].startswith(".") else artefact
+    return ""
 
 
 def make_world(folder: Path, nursery: Nursery) -> World:

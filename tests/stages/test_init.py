@@ -137,6 +137,44 @@ def test_what_cannot_be_used_is_said(photos: Path) -> None:
     assert "background" not in tags() and len(tags()) == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("labels.csv", "image,tags\ncat/0.jpg," + "x" * 200_000 + "\n", "line 2: field larger"),
+        ("labels.csv", 'image,tags\ncat/0.jpg,"cat\n', "line 2: unexpected end"),
+        ("labels.csv", "image,tags\ncat/0.jpg,cat,dog\n", "line 2: it has more cells"),
+        ("labels.json", "[" * 100_000, "cannot be read as JSON"),
+        ("labels.json", '{"cat/0.jpg": [' + "1" * 5000 + "]}", "cannot be read as JSON"),
+        ("labels.json", '{"cat/0.jpg": ["c\\ud800t"]}', "is not Unicode text"),
+        ("splits", "", "splits is no folder"),
+        ("masks", "", "masks is no folder"),
+        ("classes.txt/x", "", "classes.txt is no file"),
+    ],
+)
+def test_files_of_enemies_are_refused_and_nothing_is_written(photos: Path, name: str, content: str, problem: str) -> None:
+    (photos / name).parent.mkdir(exist_ok=True)
+    (photos / name).write_text(content)
+    before = sorted(photos.rglob("*"))
+    with pytest.raises(WeakClipError, match=problem):
+        init(photos)
+    assert sorted(photos.rglob("*")) == before and not Path("params.yaml").exists()
+
+
+def test_two_entries_of_a_photo_are_put_together(photos: Path) -> None:
+    (photos / "labels.json").write_text('{"cat/0.jpg": ["cat"], "cat/0.jpg": ["dog"], "cat/1.jpg": "cat"}')
+    init(photos)
+    assert tags()["cat_0"] == ["cat", "dog"]
+
+
+def test_lists_that_are_no_text_are_kept_until_told(photos: Path) -> None:
+    (photos / "splits").mkdir()
+    (photos / "splits" / "train.txt").write_bytes(b"k\xe4se\n")
+    with pytest.raises(WeakClipError, match=r"has splits/train\.txt already"):
+        init(photos)
+    init(photos, "--overwrite")
+    assert (photos / "splits" / "train.txt").read_text().startswith("big_dog/0.jpg\n")
+
+
 def test_what_nothing_can_be_made_of_is_refused_and_nothing_is_written(photos: Path) -> None:
     with pytest.raises(WeakClipError, match="says nothing of what the 6 photos show"):
         init(photos / "cat")

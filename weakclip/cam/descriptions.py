@@ -8,7 +8,6 @@ it, and its sentences, at least one; classes that are left out have none. Synony
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.datasets.labels import read_text
+from weakclip.datasets.labels import is_unicode, read_json
 from weakclip.errors import WeakClipError
 from weakclip.seeding import rng
 
@@ -29,17 +28,20 @@ ROUNDS = 300
 
 def read_descriptions(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
     """All sentences of a description file, class by class in the order of ``class_names``."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise WeakClipError(f"{path}: line {error.lineno} is not JSON: {error.msg}", FORM) from error
-    if not isinstance(content, dict) or not content:
+    document = read_json(path)
+    if not isinstance(document, tuple) or not document:
         raise WeakClipError(f"{path} holds no descriptions by class", FORM)
-    for name, sentences in content.items():
+    content: dict[str, list[str]] = {}
+    for name, sentences in document:
         if name not in class_names:
             raise WeakClipError(f"{path}: {name!r} is not a class", FORM)
+        if name in content:
+            raise WeakClipError(f"{path}: {name!r} is described a second time", FORM)
         if not isinstance(sentences, list) or not sentences or not all(isinstance(one, str) and one for one in sentences):
             raise WeakClipError(f"{path}: the descriptions of {name!r} are not a list of sentences", FORM)
+        if not all(map(is_unicode, sentences)):
+            raise WeakClipError(f"{path}: a description of {name!r} is not Unicode text", FORM)
+        content[name] = sentences
     return tuple(sentence for name in class_names for sentence in content.get(name, ()))
 
 

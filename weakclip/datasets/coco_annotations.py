@@ -61,7 +61,7 @@ def read_instances(path: Path) -> dict[str, AnnotatedImage]:
         ]
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", HINT) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
         raise WeakClipError(f"{path} holds no instance annotations: {type(error).__name__}: {error}", HINT) from error
     for image in images:
         if min(image.height, image.width) < 1 or image.height * image.width > LARGEST_PIXELS:
@@ -105,6 +105,28 @@ def check_polygons(polygons: list[Any], limit: int) -> None:
         raise ValueError("a polygon has a corner far outside of the picture")
 
 
+def unpacked(text: str) -> list[int]:
+    """The run lengths that COCO's compressed form spells: five bits a letter, the lowest first, then a sign.
+
+    From the fourth on each is spelled as what it is more than the last but one.
+    """
+    counts: list[int] = []
+    value, bits = 0, 0
+    for letter in text:
+        code = ord(letter) - 48
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:  # it goes on
+            continue
+        if code & 16:
+            value -= 1 << bits
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value, bits = 0, 0
+    if bits:
+        raise ValueError("its last run is cut off")
+    return counts
+
+
 def rasterize(image: AnnotatedImage, segmentation: Any) -> NDArray[np.bool_]:
     """The pixels of an object, (height, width) bool."""
     shape = (image.height, image.width)
@@ -120,13 +142,15 @@ def rasterize(image: AnnotatedImage, segmentation: Any) -> NDArray[np.bool_]:
         if isinstance(segmentation, list):
             check_polygons(segmentation, image.height + image.width)
             runs = run_lengths.merge(run_lengths.frPyObjects(segmentation, *shape))
-        elif isinstance(segmentation["counts"], list):
-            if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != image.height * image.width:
-                # pycocotools would fill what is missing with whatever stands in memory
-                raise ValueError(f"runs of {sum(segmentation['counts'])} of {image.height * image.width} pixels")
-            runs = run_lengths.frPyObjects(segmentation, *shape)
         else:
-            runs = segmentation
+            counts = segmentation["counts"]
+            counts = counts if isinstance(counts, list) else unpacked(counts)
+            if not all(type(count) is int and count >= 0 for count in counts):
+                raise ValueError("runs that are no numbers of pixels")
+            if sum(counts) != image.height * image.width:
+                # pycocotools would fill what is missing with whatever stands in memory
+                raise ValueError(f"runs of {sum(counts)} of {image.height * image.width} pixels")
+            runs = run_lengths.frPyObjects({**segmentation, "counts": counts}, *shape)
         with warnings.catch_warnings():  # pycocotools itself calls numpy in a way that numpy 2 discourages
             warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
             covered = np.asarray(run_lengths.decode(runs), dtype=np.bool_)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from typing import Final
 
 from weakclip.datasets.folder import NO_PHOTOS, find_photos, photo_folder, walk
 from weakclip.datasets.image_ids import composed
-from weakclip.datasets.labels import PhotoNames, read_text
-from weakclip.errors import WeakClipError
+from weakclip.datasets.labels import PhotoNames, is_unicode, read_json, read_text
+from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS, read_photo_size
 from weakclip.progress import track
 
@@ -109,7 +108,7 @@ def other_files(root: Path) -> list[str]:
     """Notes of files that are neither photos nor lists, by ending."""
     lists = {".csv", ".json", ".txt"}
     endings = [path.suffix.lower() or "no ending" for path in walk(root, ("masks", "splits"))]
-    odd = sorted(ending for ending in endings if ending not in PHOTO_ENDINGS and ending not in lists)
+    odd = sorted(one_line(ending) for ending in endings if ending not in PHOTO_ENDINGS and ending not in lists)
     return [f"files that are no photos ({', '.join(sorted(set(odd)))}): {len(odd):,}"] if odd else []
 
 
@@ -161,29 +160,41 @@ def read_rows(path: Path) -> Rows:
         return json_rows(path)
     text = read_text(path)
     delimiter = next((sign for sign in ",;\t" if sign in text.partition("\n")[0]), ",")  # spreadsheets write all of them
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    image, tags = named_columns(path, reader.fieldnames or ())
-    return [(row[image] or "", split_tags(row[tags] or "")) for row in reader if any(row.values())]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows: Rows = []
+    try:
+        image, tags = named_columns(path, reader.fieldnames or ())
+        for row in reader:
+            if None in row:  # what is beyond the heading
+                raise csv.Error("it has more cells than the heading")
+            if any(row.values()):
+                rows.append((row[image] or "", split_tags(row[tags] or "")))
+    except csv.Error as error:
+        hint = "mend the file; part several tags of a cell by semicolons"
+        raise WeakClipError(f"{path}: line {reader.reader.line_num}: {error}", hint) from error
+    return rows
 
 
 def json_rows(path: Path) -> Rows:
     """Names of photos and their tags from ``{photo: tags}`` or a list of objects. Raises WeakClipError where it is neither."""
-    try:
-        document = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise WeakClipError(f"{path}: line {error.lineno} is not JSON: {error.msg}", "mend the file") from error
-    if isinstance(document, dict):
-        pairs = list(document.items())
-    elif isinstance(document, list) and document and all(isinstance(row, dict) for row in document):
-        image, tags = named_columns(path, list(document[0]))
-        pairs = [(row.get(image), row.get(tags)) for row in document]
+    document = read_json(path)
+    if isinstance(document, tuple):
+        pairs = list(document)
+    elif isinstance(document, list) and document and all(isinstance(row, tuple) for row in document):
+        table = [dict(row) for row in document]
+        image, tags = named_columns(path, list(table[0]))
+        pairs = [(row.get(image), row.get(tags)) for row in table]
     else:
         raise WeakClipError(f"{path} does not tell tags", 'write {"x.jpg": ["cat", "dog"], ...}')
-    return [
+    rows = [
         (str(name), split_tags(tags) if isinstance(tags, str) else [str(tag) for tag in tags])
         for name, tags in pairs
         if isinstance(tags, str | list)
     ]
+    for name, words in rows:
+        if odd := [text for text in (name, *words) if not is_unicode(text)]:
+            raise WeakClipError(f"{path}: {odd[0]!r} is not Unicode text", "mend the file")
+    return rows
 
 
 def named_columns(path: Path, columns: Sequence[str]) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from weakclip.datasets.verification import Candidate, ascending, verify
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
-LONGEST_NAME = 200  # bytes without the ending; a file system takes 255, and masks and pictures add theirs
+LONGEST_NAME = 200  # bytes of an id or of a name without its ending; a file system takes 255, and what is made adds its own
 NO_PHOTOS = ("masks", "splits")  # folders beside photos that lie in no folder of their own
 LINK_HINT = "`weakclip preset folder --root DIR` links a folder of photos to data/raw/photos"
 
@@ -72,7 +72,7 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
     lists: list[tuple[Path, Listed]] = [(tags_file(root), tags)] if tags.missing else []
-    if (root / "splits").is_dir():
+    if has_folder(root / "splits"):
         parts = {name: read_split_file(root, name, names, skip) for name in ("train", "val")}
         lists += [(split_file(root, name), listed) for name, listed in parts.items()]
         splits = join_splits(root, parts["train"], parts["val"])
@@ -117,6 +117,17 @@ def photo_folder(root: Path) -> Path:
     return root if there else images
 
 
+def has_folder(path: Path) -> bool:
+    """Whether a folder is there that need not be.
+
+    Raises:
+        WeakClipError: something else is, such as a link to a drive that is not mounted.
+    """
+    if os.path.lexists(path) and not path.is_dir():
+        raise WeakClipError(f"{path} is no folder, or leads to none", "put the folder there, or remove what has its name")
+    return path.is_dir()
+
+
 def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[Path]:
     """All files below a folder but hidden ones, in a fixed order; links are followed, each real folder is entered once.
 
@@ -152,8 +163,14 @@ def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
             skipped.append(Skipped(file=file, reason=f"{file}: {reason}"))
             continue
         paths.append(path)
+    ids = image_ids([path.relative_to(folder) for path in paths])
+    while long := {path for image_id, path in zip(ids, paths, strict=True) if len(image_id.encode()) > LONGEST_NAME}:
+        reason = f"with the folders that tell it apart its name has more than {LONGEST_NAME} bytes"
+        skipped += [Skipped(file=str(path), reason=f"{path}: {reason}") for path in sorted(long)]
+        paths = [path for path in paths if path not in long]
+        ids = image_ids([path.relative_to(folder) for path in paths])  # of the others, as `PhotoNames` finds them
     photos: dict[str, Path] = {}
-    for image_id, path in zip(image_ids([path.relative_to(folder) for path in paths]), paths, strict=True):
+    for image_id, path in zip(ids, paths, strict=True):
         if image_id in photos:
             raise WeakClipError(
                 f"{photos[image_id]} and {path} would both be the image {image_id!r}",
@@ -183,7 +200,7 @@ def find_masks(folder: Path, photos: dict[str, Path], names: PhotoNames) -> tupl
     """
     masks: dict[str, Path] = {}
     without_photo, no_png = 0, 0
-    for path in walk(folder) if folder.is_dir() else ():
+    for path in walk(folder) if has_folder(folder) else ():
         image_id = names.find(path.relative_to(folder).with_suffix("").as_posix()) or composed(path.stem)
         if path.suffix.lower() != ".png":
             no_png += 1
@@ -218,7 +235,7 @@ def split_file(root: Path, name: str) -> Path:
 def read_split_file(root: Path, name: str, names: PhotoNames, skip: bool) -> Listed:
     """The images of a split; none where there is no list of val."""
     path = split_file(root, name)
-    if name == "val" and not path.exists():
+    if name == "val" and not os.path.lexists(path):  # a link that leads nowhere is one to a list that is missing
         return Listed()
     return read_split(path, names, skip_missing=skip)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from weakclip.datasets.image_ids import composed, image_ids
 from weakclip.datasets.index import ClassList
@@ -113,6 +113,20 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise WeakClipError(f"{path}: line {line} is not UTF-8", "save the file as UTF-8 text") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; an object is a tuple of pairs, for a dict would silently keep only the last of two of one name.
+
+    Raises:
+        WeakClipError: names the file, and the line that is not JSON.
+    """
+    try:
+        return json.loads(read_text(path), object_pairs_hook=tuple)
+    except json.JSONDecodeError as error:
+        raise WeakClipError(f"{path}: line {error.lineno} is not JSON: {error.msg}", "mend the file") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in thousands of lists
+        raise WeakClipError(f"{path} cannot be read as JSON: {error}", "mend the file") from error
 
 
 def read_classes(path: Path) -> ClassList:
@@ -248,13 +262,7 @@ def csv_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, str, list[s
 
 def json_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, str, list[str]]]:
     """The same of a ``tags.json``, whose lines are its entries."""
-    try:
-        # Pairs instead of a dict: a dict would silently keep only the last of two entries for one image.
-        document = json.loads(read_text(path), object_pairs_hook=tuple)
-    except json.JSONDecodeError as error:
-        raise WeakClipError(f"{path}: line {error.lineno} is not JSON: {error.msg}", "mend the file") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in thousands of lists
-        raise WeakClipError(f"{path} cannot be read as JSON: {error}", "mend the file") from error
+    document = read_json(path)
     if not isinstance(document, tuple):
         raise WeakClipError(f"{path} is not an object", 'write {"image": ["tag", "tag"], ...}')
     for number, (name, tags) in enumerate(document, start=1):

@@ -155,6 +155,8 @@ def xml_tags(path: Path) -> Tags:
     """The classes of the objects of an annotation, difficult ones too; none where there is no annotation."""
     if not path.exists():
         return ()
+    if not path.is_file():
+        raise WeakClipError(f"{path.name} is no file", UNPACK_HINT)  # a pipe would be waited for
     try:
         names = {(item.findtext("name") or "").strip() for item in ElementTree.parse(path).getroot().findall("object")}
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
