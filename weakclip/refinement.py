@@ -28,7 +28,7 @@ from weakclip.selection import select
 from weakclip.sharpening import Kernel, sharpened
 
 KINDS = ("refined", "gated")
-IMAGES_AT_ONCE = 4  # per task of a worker process; a killed run loses at most the tasks in hand
+IMAGES_AT_ONCE = 2  # per task of a worker process; a killed run loses at most the tasks in hand
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,12 @@ def serve(scratch: Path) -> None:
 
 def _short_intervals() -> None:
     """Let a tiny world have several flushes, shards and tasks; undisturbed runs have the same."""
-    from weakclip import pseudo_masks, refinement, scores
+    from weakclip import pseudo_masks, scores
     from weakclip.features.writer import ShardWriter
 
     _defaults(ShardWriter.__init__)["flush_rows"] = 4
     _defaults(scores.ScoreWriter.__init__)["images_per_shard"] = 4
     pseudo_masks.IMAGES_IN_SHARD = 4
-    refinement.IMAGES_AT_ONCE = 2
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
