@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import timm
@@ -35,6 +36,16 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def noise(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_without_a_network_it_is_said_what_is_missing_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeakClipError, match=f"the weights of '{DINO}' cannot be fetched") as caught:
+        load_second_encoder(DINO, "timm")
+    assert "put it in data/raw and set features.second_weights to its path" in caught.value.hint
 
 
 def test_there_is_none_by_default() -> None:
