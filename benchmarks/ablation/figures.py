@@ -76,7 +76,7 @@ def content(
         summary[row.name] = {
             **{name: spreads[name] for name in names if spreads[name] is not None},
             "seeds": {str(seed): of_seed[seed] for seed in seeds},
-            "costs": costs([known[run.key] for seed in seeds for run in runs[row.name, seed] if run.key in known]),
+            **({"costs": told} if (told := costs(_known(runs, row, seeds, known))) else {}),
         }
     return {"seeds": list(seeds), "rows": summary, "runs": {key: asdict(known[key]) for key in sorted(known)}}
 
@@ -91,14 +91,22 @@ def summed(figures: Sequence[Figures]) -> dict[str, float]:
 
 
 def costs(figures: Sequence[Figures]) -> dict[str, dict[str, float]]:
-    """By stage: the mean of its processors' seconds and of the bytes that it wrote, where they are told."""
+    """By stage, if it tells them: the mean of its processors' seconds and of the bytes that it wrote."""
     found: dict[str, dict[str, float]] = {}
     for stage in dict.fromkeys(one.stage for one in figures):
         seconds = [one.cpu_seconds for one in figures if one.stage == stage and one.cpu_seconds is not None]
         written = [one.disk_bytes for one in figures if one.stage == stage and one.disk_bytes is not None]
-        found[stage] = {"cpu_seconds": round(fmean(seconds), 2)} if seconds else {}
-        found[stage] |= {"disk_bytes": round(fmean(written))} if written else {}
+        told = {"cpu_seconds": round(fmean(seconds), 2)} if seconds else {}
+        told |= {"disk_bytes": round(fmean(written))} if written else {}
+        if told:
+            found[stage] = told
     return found
+
+
+def _known(
+    runs: Mapping[tuple[str, int], Sequence[Run]], row: Row, seeds: Sequence[int], known: Mapping[str, Figures]
+) -> list[Figures]:
+    return [known[run.key] for seed in seeds for run in runs[row.name, seed] if run.key in known]
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
@@ -124,7 +132,7 @@ def table(stored: Mapping[str, Any]) -> str:
 
 def costs_table(stored: Mapping[str, Any]) -> str:
     """CPU seconds of each stage, and megabytes that all of them wrote, in Markdown; means over the seeds."""
-    rows = {name: row["costs"] for name, row in stored["rows"].items()}
+    rows = {name: row["costs"] for name, row in stored["rows"].items() if "costs" in row}
     stages = list(dict.fromkeys(stage for row in rows.values() for stage in row))
     lines = [f"| CPU s | {' | '.join(stages)} | MB |", f"| --- |{' --- |' * (len(stages) + 1)}"]
     for name, row in rows.items():

@@ -74,6 +74,6 @@ def test_what_fails_or_cannot_be_run_so_is_named(ablated: Project) -> None:
     assert "failed: lost-0-" in done.stdout and "data/raw/nowhere" in done.stdout.partition("failed: lost-0-")[2]
     assert "failed: perfect\nerror: row perfect: " in done.stdout
     stored = json.loads((ablated.folder / "data/ablation/other/results.json").read_text())
-    assert stored["rows"]["bound"].keys() == {"val", "cpu_seconds", "seeds"}
+    assert stored["rows"]["bound"].keys() == {"val", "cpu_seconds", "seeds", "costs"}
     assert stored["rows"]["lost"].keys() == {"seeds"}
     assert "val" not in stored["rows"]["perfect"]
