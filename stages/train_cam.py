@@ -18,13 +18,16 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stages._cli import run
 from weakclip.cam.classifier import CamClassifier
 from weakclip.cam.fitting import CamTraining, VisualEmbeddings, fit_classifier, tag_precision
-from weakclip.cam.imported import check_folder, has_maps, imported_maps, imported_masks
-from weakclip.cam.inference import AttentionSpread, Source, image_maps
+from weakclip.cam.imported import Spread, check_folder, has_maps, imported_maps, imported_masks
+from weakclip.cam.inference import AttentionSpread, Source, image_maps, spread_of_photo
 from weakclip.cam.seeds import Thresholds, label_pixels, make_seed, resize_maps
 from weakclip.cam.sources import CalibratedMaps, ClassifierMaps, GradCamMaps
 from weakclip.cam.stored import StoredTokens, block_before
@@ -34,7 +37,7 @@ from weakclip.clip.attention import LastBlocks
 from weakclip.clip.calibration import CalibratedEncoder
 from weakclip.clip.image_encoder import VisualProjection
 from weakclip.clip.model import Clip, load_same_clip
-from weakclip.datasets.index import Dataset, read_dataset
+from weakclip.datasets.index import Dataset, Record, read_dataset
 from weakclip.device import device
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import mask_quality
@@ -79,7 +82,7 @@ def main(
         folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, dict[str, object]] = {}
     if p.cam.source == "import":
-        thresholds = import_seeds(p, index, cam)
+        thresholds = import_seeds(p, index, FeatureStore(features) if p.cam.affinity_blocks else None, cam)
     else:
         figures |= draw_maps(p, index, FeatureStore(features), slot.folder, plots)
         thresholds = write_seeds(p, index, ScoreStore(slot.folder / "maps"), cam)
@@ -102,20 +105,39 @@ def main(
     close_with(f"{tags}seed {measured}", out)
 
 
-def import_seeds(p: Params, index: Dataset, cam: Path) -> Thresholds:
+def import_seeds(p: Params, index: Dataset, store: FeatureStore | None, cam: Path) -> Thresholds:
     """Seeds of another method, at photo size; returns the thresholds of those that come as maps. Ranks share them; only the
-    main one returns."""
+    main one returns. ``store``: where the tokens are by whose attention the maps are spread."""
     folder, num_classes = Path(p.cam.import_folder), index.classes.num_classes
     check_folder(folder, index.training)
-    values = (imported_maps(record, folder, num_classes) for record in index.training if has_maps(record, folder))
+    spread = None if store is None else spread_imported(p, store)
+    values = (imported_maps(record, folder, num_classes, spread) for record in index.training if has_maps(record, folder))
     thresholds = choose_thresholds(p, num_classes - 1, values)
     records = world().share(index.training)
     for record in track(records, total=len(records), title="importing seeds"):
-        labels, seed = imported_masks(record, folder, num_classes, thresholds)
+        labels, seed = imported_masks(record, folder, num_classes, thresholds, spread)
         write_mask(cam / "labels" / f"{record.image_id}.png", labels)
         write_mask(cam / "seeds" / f"{record.image_id}.png", seed)
     leave_to_main()
     return thresholds
+
+
+def spread_imported(p: Params, store: FeatureStore) -> Spread:
+    """What spreads the maps of another method by attention."""
+    spread_by = attention_spread(p, clip_of(store), store)
+    assert spread_by is not None  # there is something to spread by
+
+    def spread(record: Record, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        found = spread_of_photo(torch.from_numpy(maps), store.whole_rows(record.image_id), spread_by)
+        return np.asarray(found.numpy(), np.float32)
+
+    return spread
+
+
+def clip_of(store: FeatureStore) -> Clip:
+    """The CLIP that the features are of."""
+    attributes = store.attributes
+    return load_same_clip(attributes["model"], attributes["weights"], attributes["weights_hash"], "data/features")
 
 
 def choose_thresholds(p: Params, num_foreground: int, values: Iterable[ClassMaps]) -> Thresholds:
@@ -130,8 +152,7 @@ def draw_maps(p: Params, index: Dataset, store: FeatureStore, folder: Path, plot
 
     Ranks do it together. ``plots``: where the curves of its training are shown.
     """
-    attributes = store.attributes
-    clip = load_same_clip(attributes["model"], attributes["weights"], attributes["weights_hash"], "data/features")
+    clip = clip_of(store)
     texts = class_texts(
         clip,
         index.classes,

@@ -170,7 +170,6 @@ def problem_of(file: Path) -> str:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"cam.source": "import", "cam.import_folder": "data/raw/seeds", "cam.affinity_blocks": 1}, "and cam.source is import"),
         ({"cam.descriptions": "/elsewhere/of.json"}, "should be a file under data/raw"),
         ({"weakclip.variant": "published", "masks.affinity_blocks": 2}, "that of weakclip.variant published moves"),
     ],

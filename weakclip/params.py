@@ -155,8 +155,6 @@ def _misfits(params: Params) -> Iterator[str]:
         yield f"masks.stride is {params.masks.stride}: windows of clip.image_size, {clip.image_size}, would leave gaps"
     if cam.source == "import" and not cam.import_folder.startswith("data/raw/"):
         yield f"cam.import_folder is {cam.import_folder!r}: should be a folder under data/raw when cam.source is import"
-    if cam.source == "import" and cam.affinity_blocks:
-        yield f"cam.affinity_blocks is {cam.affinity_blocks}: it spreads maps that are made here, and cam.source is import"
     if cam.descriptions and not cam.descriptions.startswith("data/raw/"):
         yield f"cam.descriptions is {cam.descriptions!r}: should be a file under data/raw, whose changes DVC sees"
     if params.masks.affinity_blocks and weakclip.variant == "published":

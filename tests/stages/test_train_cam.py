@@ -113,6 +113,30 @@ def test_an_incomplete_folder_of_seeds_is_refused() -> None:
     assert not Path("data/cam").exists()
 
 
+def test_imported_maps_are_spread_by_attention() -> None:
+    folder = Path("data/raw/seeds")
+    folder.mkdir(parents=True)
+    records = read_dataset(Path("data/dataset")).training
+    for record in records:
+        masks = read_mask(record.mask)  # type: ignore[arg-type]
+        found = {tag - 1: np.where(masks == tag, 1.0, 0.2).astype(np.float32) for tag in record.tags}
+        np.save(folder / f"{record.image_id}.npy", np.array(found, dtype=object), allow_pickle=True)
+    change_params(Path("params.yaml"), {"cam.source": "import", "cam.import_folder": folder.as_posix()})
+    train_cam.main()
+    plain = seeds()
+    change_params(Path("params.yaml"), {"cam.affinity_blocks": 2})
+    train_cam.main()
+    assert seeds().shape == plain.shape and 0.02 < (seeds() != plain).mean() < 0.9
+    spread = outs()
+    train_cam.main()
+    assert outs() == spread
+
+    shutil.copy(f"data/dataset/masks/{records[3].image_id}.png", folder)
+    with pytest.raises(WeakClipError, match=rf"{records[3].image_id}\.png holds classes: there are no maps") as caught:
+        train_cam.main()
+    assert "set cam.affinity_blocks to 0" in caught.value.hint
+
+
 def test_features_of_another_encoder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     index = Path("data/features/index.json")
     content = unsealed(index.read_bytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,25 @@ from weakclip.datasets.pickled import read_pickled_dictionary
 from weakclip.errors import WeakClipError
 from weakclip.masks import IGNORE, read_mask, resize_mask
 
+Spread = Callable[[Record, NDArray[np.float32]], NDArray[np.float32]]
+"""What follows the import: an image's maps (n, H, W), 0..1 -> others of any size, 0..1."""
+
 
 def imported_masks(
-    record: Record, folder: Path, num_classes: int, thresholds: Thresholds
+    record: Record, folder: Path, num_classes: int, thresholds: Thresholds, spread: Spread | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels and seed of an image at photo size, (H, W) uint8; the seed is 255 where a class is unsure.
 
-    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure; both are that) or ``<image_id>.npy``, whose maps are
-    thresholded.
+    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure; both are that, and nothing can be ``spread``) or
+    ``<image_id>.npy``, whose maps are spread and thresholded.
     """
     png = folder / f"{record.image_id}.png"
     if png.is_file():
+        if spread is not None:
+            raise WeakClipError(
+                f"{png} holds classes: there are no maps that cam.affinity_blocks could spread",
+                "set cam.affinity_blocks to 0, or import maps (.npy)",
+            )
         seed = read_mask(png)
         foreign = np.setdiff1d(np.unique(seed), [*range(num_classes), IGNORE])
         if foreign.size:
@@ -34,12 +42,14 @@ def imported_masks(
             )
         mask = resize_mask(seed, record.height, record.width)
         return mask, mask
-    classes, maps = imported_maps(record, folder, num_classes)
+    classes, maps = imported_maps(record, folder, num_classes, spread)
     return label_pixels(maps, classes, thresholds), make_seed(maps, classes, thresholds)
 
 
-def imported_maps(record: Record, folder: Path, num_classes: int) -> tuple[list[int], NDArray[np.float32]]:
-    """1-based classes and their maps (n, H, W) at photo size, each with maximum 1, of ``folder/<image_id>.npy``."""
+def imported_maps(
+    record: Record, folder: Path, num_classes: int, spread: Spread | None = None
+) -> tuple[list[int], NDArray[np.float32]]:
+    """1-based classes and their maps (n, H, W) at photo size, each with maximum 1, of ``folder/<image_id>.npy``, spread."""
     npy = folder / f"{record.image_id}.npy"
     if not npy.is_file():
         raise WeakClipError(
@@ -52,7 +62,8 @@ def imported_maps(record: Record, folder: Path, num_classes: int) -> tuple[list[
         problem = f"{npy} has a map of class {classes[-1] - 1}, counted from 0; there are {num_classes - 1} classes"
         raise WeakClipError(problem, "number its classes as classes.txt lists them, without the background")
     stacked = resize_maps(np.stack([maps[index] for index in classes]), record.height, record.width)
-    return classes, stacked / np.maximum(stacked.max(axis=(1, 2), keepdims=True), 1e-6)
+    whole = stacked / np.maximum(stacked.max(axis=(1, 2), keepdims=True), 1e-6)
+    return classes, whole if spread is None else resize_maps(spread(record, whole), record.height, record.width)
 
 
 def has_maps(record: Record, folder: Path) -> bool:

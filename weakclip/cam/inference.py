@@ -71,6 +71,15 @@ class AttentionSpread:
         return stretch(spread(maps, affinity(torch.stack(attentions).mean(dim=0)).to(maps), self.threshold))
 
 
+@torch.no_grad()
+def spread_of_photo(maps: Tensor, rows: Sequence[int], spread_by: AttentionSpread) -> Tensor:
+    """Maps (c, H, W), 0..1, of a whole photo, however fine, spread at the largest grid of its whole views ``rows``:
+    (c, h, w), 0..1, on the CPU."""
+    height, width = max((spread_by.stored.grid(row) for row in rows), key=lambda grid: grid[0] * grid[1])
+    resized = functional.interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return spread_by(normalise(resized[0].clamp_min(0)), rows).cpu()
+
+
 @torch.no_grad()  # not inference_mode, whose tensors a gradient cannot be taken through, as GradCAM does
 def image_maps(
     records: Sequence[Record], stored: StoredTokens, source: Source, spread_by: AttentionSpread | None
