@@ -152,6 +152,29 @@ def test_publish_to_another_disk_copies_there_and_renames(tmp_path: Path, monkey
     assert made.read_text() == "new"
 
 
+def test_publish_leaves_nothing_behind_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = ResumeSlot.open("stage", "a", tmp_path / ".resume")
+    (slot.folder / "masks").mkdir()
+    for name in ("1", "2"):
+        (slot.folder / "masks" / name).write_text(name)
+    link, final = os.link, tmp_path / "out" / "masks"
+    final.mkdir(parents=True)
+    (final / "old").write_text("old")
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "2":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space left"):
+        slot.publish("masks", final)
+    assert [path.name for path in final.parent.iterdir()] == ["masks"] and (final / "old").read_text() == "old"
+    monkeypatch.setattr(os, "link", link)
+    slot.publish("masks", final)
+    assert sorted(path.name for path in final.iterdir()) == ["1", "2"]
+
+
 def test_a_second_run_of_a_stage_is_refused_while_the_first_one_lasts(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -117,7 +118,12 @@ class ResumeSlot:
         part, old = final.with_name(f".{final.name}.part"), final.with_name(f".{final.name}.old")
         _remove(part)
         _remove(old)
-        _link_all(source, part)
+        try:
+            _link_all(source, part)
+        except OSError:
+            with suppress(OSError):  # the next run removes it, too
+                _remove(part)
+            raise
         if os.path.lexists(final) and (part.is_dir() or (final.is_dir() and not final.is_symlink())):
             final.rename(old)  # a folder cannot be renamed onto another one that is not empty
         part.replace(final)

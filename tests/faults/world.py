@@ -103,8 +103,11 @@ class World:
         return [wrong[name] for name in sorted(wrong.keys() - grown) if artefact_of(stage, name) in begun]
 
     def is_growing_curve(self, name: str, content: bytes) -> bool:
-        """Whether it is what curves are while a stage trains: rows of the finished one, from its first on."""
-        return "/plots/metrics/" in name and content.endswith(b"\n") and self.files.get(name, b"").startswith(content)
+        """Whether it is what curves are while a stage trains: rows of the finished one, from its first on, or some bytes of
+        them in a file that is being written."""
+        whole = name.removesuffix(".part")
+        rows = content.endswith(b"\n") or whole != name
+        return "/plots/metrics/" in name and rows and self.files.get(whole, b"").startswith(content)
 
     def contents(self) -> dict[str, bytes]:
         """All files under data/, by their names."""
