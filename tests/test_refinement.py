@@ -135,7 +135,7 @@ def test_an_interrupted_run_is_continued_with_the_same_result(tmp_path: Path, mo
 
     monkeypatch.setattr(refinement, "_refine_record", counted)
     # What a kill leaves: an image begun, a line of the journal cut off.
-    (tmp_path / "halves/working/image_12").mkdir(parents=True)
+    (tmp_path / "halves/working/7 image_12").mkdir(parents=True)
     journal = tmp_path / "halves/statistics.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
     assert refine_all(records, scores, tmp_path / "halves", SETTINGS, workers=1) == whole
@@ -172,8 +172,26 @@ def test_scores_that_do_not_fit_the_photo_are_reported_with_its_name(tmp_path: P
     assert "generate_masks" in caught.value.hint
 
 
+def test_a_process_of_a_killed_run_may_still_be_at_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends a second after its stage; what it does until then must not stop the next run."""
+    records, scores = make_world(tmp_path, count=3)
+    original = refinement._refine_record
+
+    def beside_another(record: Record, store: ScoreStore, folder: Path, settings: Refinement) -> object:
+        other = folder / "working" / f"{os.getppid()} {record.image_id}"
+        other.mkdir()
+        (other / "refined.png.part").write_bytes(b"half")
+        return original(record, store, folder, settings)
+
+    whole = refine_all(records, scores, tmp_path / "whole", SETTINGS, workers=1)
+    monkeypatch.setattr(refinement, "_refine_record", beside_another)
+    assert refine_all(records, scores, tmp_path / "out", SETTINGS, workers=1) == whole
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not (tmp_path / "out" / "working").exists()
+
+
 def killed(records: Sequence[Record], store: ScoreStore, folder: Path, settings: Refinement) -> None:
-    (folder / "working" / records[0].image_id).mkdir()
+    (folder / "working" / f"{os.getpid()} {records[0].image_id}").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -124,13 +124,13 @@ def refine_all(
                     journal.append(image_id, asdict(statistics))
                 bar.advance(len(finished))
         except BrokenProcessPool as error:
-            images = " or ".join(sorted(path.name for path in working.iterdir()))
+            images = " or ".join(sorted({path.name.partition(" ")[2] for path in working.iterdir()}))
             raise WeakClipError(
                 f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}", HINT
             ) from error
     world().barrier()
     if world().main:
-        shutil.rmtree(working)
+        shutil.rmtree(working, ignore_errors=True)  # what is left goes with the slot
     names = [field.name for field in fields(RefinementStatistics)]
     figures = journalled_figures(folder / "statistics.jsonl", ImageIds(record.image_id for record in records), names)
     return RefinementStatistics(
@@ -152,7 +152,8 @@ def _refine_records(
 
 
 def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
-    working = folder / "working" / record.image_id  # what is left of it names the image if this process is killed
+    # What is left of it names the image if this process is killed. A process of a run that was killed may still be at the same.
+    working = folder / "working" / f"{os.getpid()} {record.image_id}"
     working.mkdir()
     classes, probabilities = store.read(record.image_id)
     try:
