@@ -75,5 +75,6 @@ def test_what_fails_or_cannot_be_run_so_is_named(ablated: Project) -> None:
     assert "failed: perfect\nerror: row perfect: " in done.stdout
     stored = json.loads((ablated.folder / "data/ablation/other/results.json").read_text())
     assert stored["rows"]["bound"].keys() == {"val", "cpu_seconds", "seeds", "costs"}
-    assert stored["rows"]["lost"].keys() == {"seeds"}
+    assert stored["rows"]["lost"].keys() == {"seeds", "costs"}
+    assert stored["rows"]["lost"]["costs"].keys() == {"prepare_dataset"}  # which the bound, run directly, needs as well
     assert "val" not in stored["rows"]["perfect"]
