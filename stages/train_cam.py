@@ -109,7 +109,7 @@ def import_seeds(p: Params, index: Dataset, store: FeatureStore | None, cam: Pat
     """Seeds of another method, at photo size; returns the thresholds of those that come as maps. Ranks share them; only the
     main one returns. ``store``: where the tokens are by whose attention the maps are spread."""
     folder, num_classes = Path(p.cam.import_folder), index.classes.num_classes
-    check_folder(folder, index.training)
+    check_folder(folder, index.training, spread=store is not None)
     spread = None if store is None else spread_imported(p, store)
     values = (imported_maps(record, folder, num_classes, spread) for record in index.training if has_maps(record, folder))
     thresholds = choose_thresholds(p, num_classes - 1, values)

@@ -23,16 +23,11 @@ def imported_masks(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels and seed of an image at photo size, (H, W) uint8; the seed is 255 where a class is unsure.
 
-    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure; both are that, and nothing can be ``spread``) or
-    ``<image_id>.npy``, whose maps are spread and thresholded.
+    ``folder`` holds ``<image_id>.png`` (class indices, 255 unsure; both are that) or ``<image_id>.npy``, whose maps are
+    spread and thresholded.
     """
     png = folder / f"{record.image_id}.png"
     if png.is_file():
-        if spread is not None:
-            raise WeakClipError(
-                f"{png} holds classes: there are no maps that cam.affinity_blocks could spread",
-                "set cam.affinity_blocks to 0, or import maps (.npy)",
-            )
         seed = read_mask(png)
         foreign = np.setdiff1d(np.unique(seed), [*range(num_classes), IGNORE])
         if foreign.size:
@@ -109,8 +104,8 @@ def _plain(path: Path, maps: Mapping[object, object]) -> dict[int, NDArray[np.fl
     return result
 
 
-def check_folder(folder: Path, records: Sequence[Record]) -> None:
-    """Refuses, before any work, a folder that lacks training images."""
+def check_folder(folder: Path, records: Sequence[Record], *, spread: bool = False) -> None:
+    """Refuses, before any work, a folder that lacks training images, or has masks of them where maps are to be ``spread``."""
     missing = [
         r.image_id for r in records if not any((folder / f"{r.image_id}{ending}").is_file() for ending in (".png", ".npy"))
     ]
@@ -118,4 +113,11 @@ def check_folder(folder: Path, records: Sequence[Record]) -> None:
         raise WeakClipError(
             f"{folder} is missing the seeds of {len(missing):,} of {len(records):,} training images (first: {missing[0]})",
             "cam.import_folder needs <image_id>.png or <image_id>.npy for every training image",
+        )
+    masks = [record.image_id for record in records if spread and not has_maps(record, folder)]
+    if masks:
+        raise WeakClipError(
+            f"{folder} has masks of {len(masks):,} of {len(records):,} training images (first: {masks[0]}.png), and "
+            "cam.affinity_blocks spreads maps",
+            "set cam.affinity_blocks to 0, or import maps (.npy)",
         )
