@@ -149,4 +149,5 @@ def _wait_for_the_end() -> NoReturn:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end the clearing up with a traceback
     raise SystemExit(TERMINATED)

@@ -91,20 +91,22 @@ def test_libraries_are_silent_unless_asked(tmp_path: Path) -> None:
     assert "library" in run_code(tmp_path, body, WEAKCLIP_LOG="debug").stderr
 
 
-def test_sigterm_unwinds_and_is_code_143(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_sigterm_unwinds_and_is_code_143(times: int, tmp_path: Path) -> None:
     script = tmp_path / "command.py"
     script.write_text(
         "import time\nfrom pathlib import Path\nfrom stages._cli import run\n"
         "def main() -> None:\n    try:\n        Path('ready').touch()\n        time.sleep(60)\n"
-        "    finally:\n        Path('closed').touch()\nrun(main)\n"
+        "    finally:\n        Path('closing').touch()\n        time.sleep(0.5)\n        Path('closed').touch()\nrun(main)\n"
     )
     with subprocess.Popen(
         [sys.executable, script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 30
-        while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
+        for mark in ("ready", "closing")[:times]:
+            while not (tmp_path / mark).exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (143, "")
     assert (tmp_path / "closed").exists()
