@@ -31,7 +31,7 @@ from weakclip.datasets.index import Record, read_dataset
 from weakclip.device import device
 from weakclip.features.cache import cache_features
 from weakclip.images import read_photo
-from weakclip.inference import Fusion, Predict, fuse_probabilities, views_of, window_starts
+from weakclip.inference import Fusion, Predict, fuse_probabilities, views_of
 from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.workers import workers
@@ -171,6 +171,7 @@ def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Thro
         base_size=p.masks.base_size,
         window=p.clip.image_size,
         stride=p.masks.stride,
+        patch=network.encoder.patch,
         multiple=network.multiple,
         resize=network.resize,
     )
@@ -181,9 +182,7 @@ def measure_masks(size: Size, folder: Path, quick: bool, precision: str) -> Thro
     # Counted window by window, for the threads in which a CPU takes them are not seen; few sizes occur.
     windows: list[tuple[int, int]] = []
     for view in views_of(photos[0], num_classes, fusion):
-        heights, widths = (
-            [end - start for start, end in window_starts(side, fusion.window, fusion.stride)] for side in view.count.shape
-        )
+        heights, widths = ([end - start for start, end in fusion.windows_along(side)] for side in view.count.shape)
         windows += itertools.product(heights, widths)
     flops = sum(times * flops_of(predict, window) for window, times in Counter(windows).items())
     seconds = seconds_of(lambda: list(fuse_probabilities(predict, photos, num_classes, fusion)), 1 if quick else 3)

@@ -112,7 +112,9 @@ def store() -> None:
 def generate() -> None:
     """Scores and pseudo masks of one view."""
     records = read_dataset(Path("data/dataset")).training
-    fusion = Fusion(scales=(1.0,), flip=False, base_size=(WIDTH, WIDTH), window=WIDTH, stride=WIDTH, multiple=PATCH)
+    fusion = Fusion(
+        scales=(1.0,), flip=False, base_size=(WIDTH, WIDTH), window=WIDTH, stride=WIDTH, patch=PATCH, multiple=PATCH
+    )
     scores = Path("data/masks/scores")
     write_scores(records, stub_logits, CLASSES.num_classes, fusion, scores, {}, tag_filter=True, share_absent=False)
     write_pseudo_masks(records, scores, Path("data/masks/pseudo"))

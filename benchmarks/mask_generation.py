@@ -1,7 +1,8 @@
 """Twelve views of a photo, fused: windows in batches with the texts encoded once, and window by window as released.
 
 All are the same network, the released one at full size. `masks_12view` has the same windows in float32 on both sides; the
-others compute in bfloat16, the last on fewer windows: their stride is a window's side, so that they hardly overlap.
+others compute in bfloat16, the last on fewer and smaller windows: their stride is a window's side, so that they are even and
+hardly overlap.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.sides import Gate, Side
 from benchmarks.sizes import FULL, MINI, SIZES
 from weakclip.datasets.index import read_dataset
 from weakclip.images import read_photo
-from weakclip.inference import Fusion, Predict, fuse_probabilities, logits_of_windows, views_of, window_starts
+from weakclip.inference import Fusion, Predict, fuse_probabilities, logits_of_windows, views_of
 from weakclip.network.variants import Network, build_variant
 from weakclip.pseudo_masks import predictor
 from weakclip.seeding import seed_torch
@@ -88,13 +89,13 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
         base_size=BASE[name],
         window=p.clip.image_size,
         stride=p.clip.image_size if kind == "fewer" else p.masks.stride,
+        patch=network.encoder.patch,
         multiple=network.multiple,
         resize=network.resize,
     )
     num_classes = size.classes.num_classes
     gate.figures["windows"] = sum(
-        len(window_starts(view.pixels.shape[0], fusion.window, fusion.stride))
-        * len(window_starts(view.pixels.shape[1], fusion.window, fusion.stride))
+        len(fusion.windows_along(view.pixels.shape[0])) * len(fusion.windows_along(view.pixels.shape[1]))
         for view in views_of(photo, num_classes, fusion)
     )
     predict = predict_window(network) if kind == "released" else predictor(network.model, network.encoder)
@@ -113,8 +114,8 @@ def fuse_as_released(predict: Predict, photo: NDArray[np.uint8], num_classes: in
     """The mean over all views (K, H, W), one window after the other."""
     total = torch.zeros(num_classes, *photo.shape[:2])
     for view in views_of(photo, num_classes, fusion):
-        for top, bottom in window_starts(view.pixels.shape[0], fusion.window, fusion.stride):
-            for left, right in window_starts(view.pixels.shape[1], fusion.window, fusion.stride):
+        for top, bottom in fusion.windows_along(view.pixels.shape[0]):
+            for left, right in fusion.windows_along(view.pixels.shape[1]):
                 view.add_window(logits_of_windows(predict, [(view, top, bottom, left, right)])[0], top, bottom, left, right)
         total += view.probabilities(photo.shape[:2])
     return total / fusion.views

@@ -46,6 +46,7 @@ def main(
         base_size=p.base_size,
         window=trained.image_size,
         stride=p.stride,
+        patch=trained.encoder.patch,
         multiple=trained.multiple,
         resize=trained.resize,
     )

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from weakclip import inference
-from weakclip.inference import Fusion, ViewLogits, among_tags, fitted_size, fuse_probabilities, limit_to_winners, window_starts
+from weakclip.inference import (
+    Fusion,
+    ViewLogits,
+    among_tags,
+    fitted_size,
+    fuse_probabilities,
+    limit_to_winners,
+    window_starts,
+    windows_along,
+)
 
 
 def colour_logits(images: Tensor) -> Tensor:
@@ -24,6 +33,7 @@ def fusion(**changes: object) -> Fusion:
         "base_size": (64, 64),
         "window": 64,
         "stride": 40,
+        "patch": 1,
         "multiple": 1,
     }
     return Fusion(**(settings | changes))  # type: ignore[arg-type]
@@ -35,6 +45,22 @@ def fusion(**changes: object) -> Fusion:
 )
 def test_windows_cover_a_side_and_the_last_is_shifted_back(size: int, windows: list[tuple[int, int]]) -> None:
     assert window_starts(size, 128, 85) == windows
+
+
+@pytest.mark.parametrize(
+    ("size", "windows"),
+    [
+        (100, [(0, 100)]),
+        (128, [(0, 128)]),
+        (160, [(0, 80), (80, 160)]),
+        (170, [(0, 88), (82, 170)]),
+        (224, [(0, 112), (112, 224)]),
+        (300, [(0, 104), (98, 202), (196, 300)]),
+    ],
+)
+def test_even_windows_cover_a_side_with_whole_patches_and_hardly_overlap(size: int, windows: list[tuple[int, int]]) -> None:
+    assert windows_along(size, 128, 128, 8) == windows
+    assert windows_along(size, 128, 85, 8) == window_starts(size, 128, 85)
 
 
 def test_a_photo_is_fitted_into_long_and_short_side() -> None:
@@ -58,8 +84,9 @@ def test_one_window_at_photo_size_is_the_softmax_of_the_logits() -> None:
 def test_overlapping_windows_of_a_pointwise_network_equal_the_whole() -> None:
     image = photo(90, 64)
     (whole,) = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=90))
-    (windows,) = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=50, stride=20))
-    assert np.allclose(whole, windows, atol=1e-5)
+    for stride in (20, 50):
+        (windows,) = fuse_probabilities(colour_logits, [image], 3, fusion(base_size=(90, 64), window=50, stride=stride))
+        assert np.allclose(whole, windows, atol=1e-5)
 
 
 def test_mirrored_photo_gives_mirrored_probabilities() -> None:

@@ -100,7 +100,7 @@ def test_weakclip_gives_the_pseudo_masks_of_the_pipeline(models: Path) -> None:
         for file in files
     ]
     trained = load_weakclip(models / "weakclip")
-    fusion = Fusion(scales=(0.5, 1.0), flip=True, base_size=(96, 64), window=64, stride=32, multiple=trained.multiple)
+    fusion = Fusion(scales=(0.5, 1.0), flip=True, base_size=(96, 64), window=64, stride=32, patch=8, multiple=trained.multiple)
     network = predictor(trained.model, trained.encoder)
     write_scores(records, network, 4, fusion, Path("scores"), {}, tag_filter=True, share_absent=True)
     write_pseudo_masks(records, Path("scores"), Path("pseudo"))

@@ -14,7 +14,7 @@ from weakclip.masks import read_mask
 from weakclip.pseudo_masks import write_pseudo_masks, write_scores
 from weakclip.scores import ScoreStore
 
-FUSION = Fusion(scales=(1.0,), flip=True, base_size=(16, 16), window=16, stride=8, multiple=8)
+FUSION = Fusion(scales=(1.0,), flip=True, base_size=(16, 16), window=16, stride=8, patch=8, multiple=8)
 COLOURS = ((0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 

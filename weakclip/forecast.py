@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from weakclip.datasets.index import Record
-from weakclip.inference import fitted_size, window_starts
+from weakclip.inference import fitted_size, windows_along
 
 DECODER: Final = 0.5  # a forward pass of the decoder
 CACHED_STEP: Final = 2.0  # a training step of the decoder, CRF included, for each image of its batch
@@ -71,7 +71,7 @@ def window_tokens(
         for scale in scales:
             long_side, short_side = (side * scale for side in base_size)
             rows, columns = (
-                sum((end - start) // patch for start, end in window_starts(side, window, stride))
+                sum((end - start) // patch for start, end in windows_along(side, window, stride, patch))
                 for side in fitted_size(height, width, long_side=long_side, short_side=short_side, multiple=patch)
             )
             total += count * rows * columns

@@ -22,6 +22,9 @@ from weakclip.side_by_side import map_ahead, side_by_side
 Predict = Callable[[Tensor], Tensor]
 """(B, 3, h, w), 0..255 -> logits (B, K, h', w') of any size."""
 
+WindowsAlong = Callable[[int], Sequence[tuple[int, int]]]
+"""Length of a side of a view, pixels -> start and end of the windows along it."""
+
 Window = tuple["ViewLogits", int, int, int, int]
 """A view, and top, bottom, left and right of a window on it."""
 
@@ -41,6 +44,25 @@ def window_starts(size: int, window: int, stride: int) -> list[tuple[int, int]]:
     return [(max(end - window, 0), end) for end in ends]
 
 
+def windows_along(size: int, window: int, stride: int, patch: int) -> list[tuple[int, int]]:
+    """Start and end of the windows along a side: sliding ones, or even ones where the stride is as long as a window."""
+    return even_windows(size, window, patch) if stride == window else window_starts(size, window, stride)
+
+
+def even_windows(size: int, window: int, multiple: int) -> list[tuple[int, int]]:
+    """Start and end of the fewest windows of at most ``window`` pixels that cover a side, all of one length.
+
+    A side that does not divide into lengths of a ``multiple`` of pixels has them overlap by less than one each; one that a
+    single window covers is taken as it is.
+    """
+    count = -(-size // window)
+    if count == 1:
+        return [(0, size)]
+    length = -(-size // (count * multiple)) * multiple
+    starts = [index * (size - length) // (count - 1) for index in range(count)]
+    return [(start, start + length) for start in starts]
+
+
 def fitted_size(height: int, width: int, *, long_side: float, short_side: float, multiple: int = 1) -> tuple[int, int]:
     """The largest (height, width) of the same ratio within ``long_side`` x ``short_side``, sides at least one ``multiple``
     and rounded to it."""
@@ -53,8 +75,8 @@ class Fusion:
     """Which views of a photo are averaged.
 
     ``scales``: factors on ``base_size`` = (long, short) in pixels. ``flip``: each view plain and mirrored. ``window``,
-    ``stride``: of sliding windows, pixels. ``multiple``: sides of the resized photo are multiples of this (the patch).
-    ``resize``: how the photo is resized.
+    ``stride``: of the windows, pixels (`windows_along`). ``patch``: of the network, pixels. ``multiple``: sides of the resized
+    photo are multiples of this. ``resize``: how the photo is resized.
     """
 
     scales: Sequence[float]
@@ -62,6 +84,7 @@ class Fusion:
     base_size: tuple[int, int]
     window: int
     stride: int
+    patch: int
     multiple: int
     resize: Resize = resize_photo
 
@@ -69,6 +92,10 @@ class Fusion:
     def views(self) -> int:
         """Of a photo."""
         return len(self.scales) * (1 + self.flip)
+
+    def windows_along(self, size: int) -> list[tuple[int, int]]:
+        """Start and end of the windows along a side of a view, pixels."""
+        return windows_along(size, self.window, self.stride, self.patch)
 
 
 @torch.inference_mode()
@@ -91,7 +118,7 @@ def fuse_probabilities(
     views = (view for photo in photos for view in views_of(photo, num_classes, fusion))
     done = 0
     for group in groups_of_views(views):
-        gather_logits(predict, group, fusion.window, fusion.stride, pixels_together)
+        gather_logits(predict, group, fusion.windows_along, pixels_together)
         for view in group:
             number, place = divmod(done, fusion.views)
             if place == 0:
@@ -115,7 +142,7 @@ def groups_of_views(views: Iterable[ViewLogits]) -> Iterator[list[ViewLogits]]:
 
 @torch.inference_mode()
 def gather_logits(
-    predict: Predict, views: Sequence[ViewLogits], window: int, stride: int, pixels_together: int | None = None
+    predict: Predict, views: Sequence[ViewLogits], windows_along: WindowsAlong, pixels_together: int | None = None
 ) -> None:
     """Runs the network on all windows of the views, windows of equal size together, and adds up what it says in each view.
 
@@ -124,8 +151,8 @@ def gather_logits(
     pixels_together = pixels_together or (PIXELS_ON_CPU if device().type == "cpu" else PIXELS_ON_GPU)
     by_size: dict[tuple[int, int], list[Window]] = defaultdict(list)
     for view in views:
-        for top, bottom in window_starts(view.pixels.shape[0], window, stride):
-            for left, right in window_starts(view.pixels.shape[1], window, stride):
+        for top, bottom in windows_along(view.pixels.shape[0]):
+            for left, right in windows_along(view.pixels.shape[1]):
                 by_size[bottom - top, right - left].append((view, top, bottom, left, right))
     batches = []
     for (height, width), windows in by_size.items():

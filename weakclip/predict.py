@@ -231,6 +231,7 @@ def weakclip_segmenter(folder: Path, settings: Settings) -> Segmenter:
         base_size=settings.base_size or (4 * window, window),
         window=window,
         stride=settings.stride or 2 * window // 3,
+        patch=trained.encoder.patch,
         multiple=trained.multiple,
         resize=trained.resize,
     )

@@ -19,6 +19,7 @@ from weakclip.errors import WeakClipError
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
 from weakclip.masks import winners, write_mask
+from weakclip.network.folding import fold_laterals
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
@@ -46,6 +47,7 @@ def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: 
     model.to(device())
     encoder.to(device())
     texts = model.eval().text_encoder()
+    model = fold_laterals(model)
 
     def predict(images: Tensor) -> Tensor:
         height, width = (side // encoder.patch for side in images.shape[2:])

@@ -97,7 +97,14 @@ def inference() -> Arrays:
     made |= {f"forward/pyramid{number}": level[:1, ::4] for number, level in enumerate(levels)}
     photo = photos(1, 50, 70)[0]
     fusion = Fusion(
-        scales=[0.75, 1.0], flip=True, base_size=(128, 64), window=64, stride=40, multiple=1, resize=resize_without_antialias
+        scales=[0.75, 1.0],
+        flip=True,
+        base_size=(128, 64),
+        window=64,
+        stride=40,
+        patch=16,
+        multiple=1,
+        resize=resize_without_antialias,
     )
     (probabilities,) = fuse_probabilities(predictor(model, model.encoder), [photo], 3, fusion)
     arrays = {name: tensor.numpy() for name, tensor in made.items()}

@@ -1,5 +1,7 @@
 """Sliding windows: their table, and the probabilities they give."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ def gathered(
     (pixels,) = as_pixels(network, image).permute(0, 2, 3, 1).numpy()  # one image; several are for the network alone
     view = ViewLogits(pixels, network.classes.num_classes, mirrored=mirrored)
     with torch.inference_mode():
-        gather_logits(predictor(network.model, network.encoder), [view], window, stride)
+        gather_logits(predictor(network.model, network.encoder), [view], partial(window_starts, window=window, stride=stride))
     return view
 
 

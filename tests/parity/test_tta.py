@@ -23,6 +23,7 @@ def fusion(case: Case, network: TrainedWeakClip) -> Fusion:
         base_size=tuple(case["base_size"]),
         window=window,
         stride=stride,
+        patch=network.encoder.patch,
         multiple=network.multiple,
         resize=network.resize,
     )
@@ -61,7 +62,7 @@ def test_probabilities_of_twelve_views(case: Case) -> None:
     photo, num_classes, settings = stored.stored("photo_rgb"), network.classes.num_classes, fusion(case, network)
     predict = predictor(network.model, network.encoder)
     first = views_of(photo, num_classes, settings)[:2]
-    gather_logits(predict, first, settings.window, settings.stride)
+    gather_logits(predict, first, settings.windows_along)
     for name, view in zip(("prob_first_noflip", "prob_first_flip"), first, strict=True):
         stored.check(name, view.probabilities(photo.shape[:2])[None].numpy(), atol=case["atol"], rtol=0)
 

@@ -67,7 +67,14 @@ def test_a_checkpoint_becomes_a_network_that_predicts(released: dict[str, Tensor
     assert torch.equal(trained.model.text_encoder.contexts, released["contexts"][0])
     photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
     fusion = Fusion(
-        scales=[1.0], flip=True, base_size=(128, 64), window=64, stride=40, multiple=trained.multiple, resize=trained.resize
+        scales=[1.0],
+        flip=True,
+        base_size=(128, 64),
+        window=64,
+        stride=40,
+        patch=trained.encoder.patch,
+        multiple=trained.multiple,
+        resize=trained.resize,
     )
     (probabilities,) = fuse_probabilities(predictor(trained.model, trained.encoder), [photo], 3, fusion)
     assert probabilities.shape == (3, 50, 70) and np.allclose(probabilities.sum(axis=0), 1, atol=1e-5)

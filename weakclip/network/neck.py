@@ -15,6 +15,11 @@ class Neck(nn.Module):
         super().__init__()
         self.fpn = FeaturePyramidNetwork([in_channels] * levels, channels)
 
+    @property
+    def laterals(self) -> list[nn.Conv2d]:
+        """The 1x1 convolutions, finest level first."""
+        return [block[0] for block in self.fpn.inner_blocks]
+
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
         named = {str(index): level for index, level in enumerate(levels)}
         return list(self.fpn(named).values())
