@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weakclip.crf import CrfKernel, dense_crf, dense_crfs, dense_crfs_in_processes
+from weakclip.crf import CrfKernel, PhotoCrf, dense_crf
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=20, bilateral_srgb=13, bilateral_compat=10, iterations=10)
 
@@ -70,10 +70,15 @@ def test_a_photo_of_another_size_or_type_is_refused() -> None:
         dense_crf(photo.astype(np.float32), probabilities, KERNEL)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_processes_give_what_this_one_gives(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_built_before_the_probabilities_are_there() -> None:
     photo, _, probabilities = two_regions()
-    tasks = [(photo, probabilities.astype(np.float32) ** power, KERNEL, 1e-5) for power in (1, 2, 3)]
-    monkeypatch.setenv("WEAKCLIP_WORKERS", workers)
-    for result, expected in zip(dense_crfs_in_processes(tasks), dense_crfs(tasks), strict=True):
-        assert np.array_equal(result, expected)
+    ready = PhotoCrf(photo, 2, KERNEL)
+    other = PhotoCrf(255 - photo, 2, KERNEL)  # built between the halves of the first
+    assert ready(probabilities).tobytes() == dense_crf(photo, probabilities, KERNEL).tobytes()
+    assert other(probabilities).tobytes() == dense_crf(255 - photo, probabilities, KERNEL).tobytes()
+
+
+def test_probabilities_of_other_classes_are_refused() -> None:
+    photo, _, probabilities = two_regions()
+    with pytest.raises(ValueError, match=r"expected probabilities of shape \(3, 32, 48\), got \(2, 32, 48\)"):
+        PhotoCrf(photo, 3, KERNEL)(probabilities)

@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from weakclip.crf import CrfKernel, CrfTask, dense_crf
+from weakclip.boundary_crf import InferCrfs, start_crfs
+from weakclip.crf import CrfKernel
 from weakclip.objective import Objective, boundary_targets, crf_targets, losses_of_batch, renormalise, shrink_seeds
 from weakclip.par import ParKernel
 from weakclip.pixel_loss import LossClamp
+from weakclip.process_pool import KeptProcesses
 from weakclip.supervision import Batch
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)
@@ -21,6 +23,8 @@ NAMES = ["seeding_loss", "boundary_loss", "score_map_loss"]
 
 class TwoMaps(nn.Module):
     """Stands in for WeakCLIP: logits and a score map that do not depend on the tokens."""
+
+    num_classes = 4
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,11 +38,10 @@ class TwoMaps(nn.Module):
         return *self(tokens, height, width), self.logits
 
 
-def run_crf(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
-    return [dense_crf(*task) for task in tasks]
+START = start_crfs(KeptProcesses(1))
 
 
-def no_crf(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
+def no_crf(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
     raise AssertionError("the CRF is not asked")
 
 
@@ -60,7 +63,7 @@ def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objectiv
 
 
 def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
-    target = crf_targets(torch.full((2, 4, 16, 16), 0.25), batch(), objective(1.0), KERNEL, run_crf)
+    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert target[0, :2].min() > 0
@@ -70,15 +73,33 @@ def test_crf_targets_follow_the_edges_of_the_photo() -> None:
     probabilities = torch.full((2, 4, 16, 16), 0.05)
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
-    target = crf_targets(probabilities, batch(), objective(1.0), KERNEL, run_crf)
+    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(probabilities)
     assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
+
+
+def test_without_the_limit_every_class_is_a_label() -> None:
+    aim = replace(objective(1.0), tag_limited=False)
+    target = crf_targets(4, batch(), aim, KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))
+    assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5) and target.min() > 0
+
+
+def test_the_crfs_are_started_before_the_network_computes() -> None:
+    model, said = TwoMaps(), list[str]()
+    model.register_forward_pre_hook(lambda *_: said.append("network"))
+
+    def start(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
+        said.append("crfs")
+        return START(photos, counts, kernel, floor)
+
+    losses_of_batch(model, batch(), objective(1.0), start)
+    assert said == ["crfs", "network"]
 
 
 def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
     model = TwoMaps()
     once, twice = (
-        losses_of_batch(model, batch(), objective(1.0), run_crf),
-        losses_of_batch(model, batch(), objective(2.0, 0.8), run_crf),
+        losses_of_batch(model, batch(), objective(1.0), START),
+        losses_of_batch(model, batch(), objective(2.0, 0.8), START),
     )
     assert list(once) == NAMES
     assert [twice[name].item() / once[name].item() for name in NAMES] == pytest.approx([1, 2, 2])
@@ -96,7 +117,7 @@ def test_par_makes_targets_without_the_crf() -> None:
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
     aim = replace(objective(1.0), boundary_kernel=ParKernel(dilations=(1, 2, 4), iterations=5))
-    target = boundary_targets(probabilities, batch(), aim, no_crf)
+    target = boundary_targets(4, batch(), aim, no_crf)(probabilities)
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()

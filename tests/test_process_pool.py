@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from weakclip.datasets.index import ClassList
 from weakclip.datasets.verification import Candidate, verify
 from weakclip.errors import WeakClipError
-from weakclip.process_pool import WorkerDiedError, in_processes, note
+from weakclip.process_pool import KeptProcesses, WorkerDiedError, in_processes, note
 
 
 def process(number: int) -> tuple[int, int]:
@@ -138,3 +138,40 @@ class Deadly(tuple[int, ...]):
         time.sleep(0.5)  # for the other process to finish
         os.kill(os.getpid(), signal.SIGKILL)
         return True
+
+
+kept: list[int] = []
+
+
+def keep(number: int) -> tuple[int, list[int]]:
+    kept.append(number)
+    return os.getpid(), list(kept)
+
+
+def test_a_kept_process_finds_what_its_last_task_left() -> None:
+    with KeptProcesses(2) as processes:
+        assert len(processes) == 2
+        results = [processes.submit(number % 2, keep, number) for number in range(4)]
+        (first, _), (second, _), *last = [result() for result in results]
+        assert last == [(first, [0, 2]), (second, [1, 3])] and len({first, second, os.getpid()}) == 3
+    for process in (first, second):
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def test_one_kept_process_is_this_one() -> None:
+    with KeptProcesses(1) as processes:
+        assert processes.submit(0, os.getpid)() == os.getpid()
+
+
+def test_kept_processes_end_with_the_one_that_started_them() -> None:
+    code = """
+import os, signal
+from weakclip.process_pool import KeptProcesses
+processes = KeptProcesses(2)
+print(*[processes.submit(number, os.getpid)() for number in range(2)], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert len({*ended.stdout.split()}) == 2

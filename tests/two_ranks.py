@@ -73,7 +73,7 @@ def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIV
         names=[],
         images=None if model.encoder is None else images()[part],
     )
-    losses = losses_of_batch(model.train(), batch, objective, lambda tasks: [task[1] for task in tasks])
+    losses = losses_of_batch(model.train(), batch, objective, lambda *_: list)
     return torch.stack(list(losses.values())).sum()
 
 

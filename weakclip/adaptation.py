@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weakclip.crf import dense_crfs_in_processes
+from weakclip.boundary_crf import start_crfs
 from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
@@ -23,10 +23,12 @@ from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.objective import Objective, losses_of_batch
 from weakclip.prefetch import Prefetcher
+from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch
 from weakclip.training import cosine_schedule, train
+from weakclip.workers import workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,27 +98,31 @@ def adapt(
     names: dict[int, list[str]] = {}
     target = device()
 
+    processes = KeptProcesses(workers())
+    start = start_crfs(processes)
+
     def losses(step: int) -> dict[str, Tensor]:
         seed_torch(seed, "weakclip dropout", step)
         batch = make_batch(step).to(target)
         names.clear()
         names[step] = batch.names
-        return losses_of_batch(model.train(), batch, objective, dense_crfs_in_processes)
+        return losses_of_batch(model.train(), batch, objective, start)
 
-    train(
-        title="WeakCLIP",
-        modules={"model": TrainablePart(model)},
-        optimizer=optimizer,
-        iterations=schedule.iterations,
-        losses_of_step=losses,
-        rates_of_step=lambda step: tuning.rates(step, schedule),
-        names_of_step=lambda step: names[step],
-        folder=folder,
-        checkpoint_every=schedule.checkpoint_every,
-        log=log,
-        validate=lambda step: validation(model),
-        validate_every=schedule.validate_every,
-    )
+    with processes:
+        train(
+            title="WeakCLIP",
+            modules={"model": TrainablePart(model)},
+            optimizer=optimizer,
+            iterations=schedule.iterations,
+            losses_of_step=losses,
+            rates_of_step=lambda step: tuning.rates(step, schedule),
+            names_of_step=lambda step: names[step],
+            folder=folder,
+            checkpoint_every=schedule.checkpoint_every,
+            log=log,
+            validate=lambda step: validation(model),
+            validate_every=schedule.validate_every,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,11 @@ pydensecrf. The WeakCLIP paper refines its pseudo masks with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydensecrf.densecrf import DenseCRF2D
-
-from weakclip.process_pool import in_processes
-from weakclip.workers import workers
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,41 @@ class CrfKernel:
     iterations: int
 
 
+class PhotoCrf:
+    """The dense CRF of one photo, ready for probabilities: its pairwise kernels' lattices, which need the photo alone.
+
+    ``photo``: (H, W, 3) uint8 RGB. ``count``: of the classes. Building it takes about a third of the time of a `dense_crf`.
+    It holds 3 to 4 MB at 128 x 128 pixels. Raises ValueError for a photo of another shape or type.
+    """
+
+    def __init__(self, photo: NDArray[np.uint8], count: int, kernel: CrfKernel) -> None:
+        if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+            raise ValueError(f"expected a photo of shape (H, W, 3) in uint8, got {photo.shape} in {photo.dtype}")
+        height, width, _ = photo.shape
+        self._shape, self._iterations = (count, height, width), kernel.iterations
+        self._field: DenseCRF2D | None = None
+        if count == 1:  # leaves nothing to decide
+            return
+        self._field = DenseCRF2D(width, height, count)
+        self._field.addPairwiseGaussian(sxy=kernel.gaussian_sxy, compat=kernel.gaussian_compat)
+        self._field.addPairwiseBilateral(
+            sxy=kernel.bilateral_sxy,
+            srgb=kernel.bilateral_srgb,
+            rgbim=np.ascontiguousarray(photo),
+            compat=kernel.bilateral_compat,
+        )
+
+    def __call__(self, probabilities: NDArray[np.floating], floor: float = 1e-5) -> NDArray[np.float32]:
+        """What `dense_crf` returns for them; raises ValueError for probabilities of other classes or another size."""
+        if probabilities.shape != self._shape:
+            raise ValueError(f"expected probabilities of shape {self._shape}, got {probabilities.shape}")
+        if self._field is None:
+            return np.ones(self._shape, np.float32)
+        unary = -np.log(np.clip(probabilities.astype(np.float32), floor, 1.0))
+        self._field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(len(unary), -1), dtype=np.float32))
+        return np.asarray(self._field.inference(self._iterations), dtype=np.float32).reshape(self._shape)
+
+
 def dense_crf(
     photo: NDArray[np.uint8], probabilities: NDArray[np.floating], kernel: CrfKernel, floor: float = 1e-5
 ) -> NDArray[np.float32]:
@@ -46,32 +77,4 @@ def dense_crf(
     count, height, width = probabilities.shape
     if photo.shape != (height, width, 3) or photo.dtype != np.uint8:
         raise ValueError(f"expected a photo of shape {(height, width, 3)} in uint8, got {photo.shape} in {photo.dtype}")
-    if count == 1:
-        return np.ones((1, height, width), np.float32)
-    unary = -np.log(np.clip(probabilities.astype(np.float32), floor, 1.0))
-    field = DenseCRF2D(width, height, count)
-    field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1), dtype=np.float32))
-    field.addPairwiseGaussian(sxy=kernel.gaussian_sxy, compat=kernel.gaussian_compat)
-    field.addPairwiseBilateral(
-        sxy=kernel.bilateral_sxy,
-        srgb=kernel.bilateral_srgb,
-        rgbim=np.ascontiguousarray(photo),
-        compat=kernel.bilateral_compat,
-    )
-    return np.asarray(field.inference(kernel.iterations), dtype=np.float32).reshape(count, height, width)
-
-
-CrfTask = tuple[NDArray[np.uint8], NDArray[np.float32], CrfKernel, float]
-"""What `dense_crf` takes."""
-
-
-def dense_crfs(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
-    """One after the other."""
-    return [dense_crf(*task) for task in tasks]
-
-
-def dense_crfs_in_processes(tasks: Sequence[CrfTask]) -> list[NDArray[np.float32]]:
-    """In as many processes as there may be, each with an equal share that is sent at once, for a task may be small."""
-    share = -(-len(tasks) // workers())
-    shares = ((tasks[first : first + share],) for first in range(0, len(tasks), share))
-    return [result for results in in_processes(dense_crfs, shares) for result in results]
+    return PhotoCrf(photo, count, kernel)(probabilities, floor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from weakclip.crf import CrfKernel, CrfTask
+from weakclip.boundary_crf import StartCrfs
+from weakclip.crf import CrfKernel
 from weakclip.device import pinned, to_host
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.weakclip import WeakClip
@@ -47,12 +49,14 @@ class Objective:
     affinity_radius: int = 0
 
 
-RunCrf = Callable[[Sequence[CrfTask]], list[NDArray[np.float32]]]
-"""The CRFs of a batch: `dense_crfs`, here or elsewhere."""
+Targets = Callable[[Tensor], Tensor]
+"""Probabilities (B, K, S, S) -> the targets of the boundary loss, of the same shape."""
 
 
-def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf: RunCrf) -> dict[str, Tensor]:
+def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, start_crfs: StartCrfs) -> dict[str, Tensor]:
     """The weighted losses by name."""
+    if objective.boundary_weight > 0:  # before anything is computed, for it begins in other processes
+        targets = boundary_targets(model.num_classes, batch, objective, start_crfs)
     tokens = batch.tokens if batch.images is None else model.encode(batch.images)
     if objective.affinity_weight > 0:
         logits, scores, features = model.decode(tokens, batch.height, batch.width)
@@ -62,8 +66,7 @@ def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, run_crf
     seeds = shrink_seeds(batch.seeds, probabilities.shape[2:])
     losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]), objective.clamp)}
     if objective.boundary_weight > 0:
-        target = boundary_targets(probabilities.detach(), batch, objective, run_crf)
-        losses["boundary_loss"] = objective.boundary_weight * boundary_loss(probabilities, target)
+        losses["boundary_loss"] = objective.boundary_weight * boundary_loss(probabilities, targets(probabilities.detach()))
     losses["score_map_loss"] = objective.score_map_weight * score_map_loss(
         scores,
         batch.seeds,
@@ -92,11 +95,11 @@ def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(seeds[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def boundary_targets(probabilities: Tensor, batch: Batch, objective: Objective, run_crf: RunCrf) -> Tensor:
-    """What the dense CRF, or PAR, makes of each image's probabilities (B, K, S, S)."""
+def boundary_targets(num_classes: int, batch: Batch, objective: Objective, start_crfs: StartCrfs) -> Targets:
+    """What the dense CRF, or PAR, makes of the probabilities of a batch; what does not need them begins at once."""
     if isinstance(objective.boundary_kernel, ParKernel):
-        return par_targets(probabilities, batch, objective, objective.boundary_kernel)
-    return crf_targets(probabilities, batch, objective, objective.boundary_kernel, run_crf)
+        return partial(par_targets, batch=batch, objective=objective, kernel=objective.boundary_kernel)
+    return crf_targets(num_classes, batch, objective, objective.boundary_kernel, start_crfs)
 
 
 def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: ParKernel) -> Tensor:
@@ -112,22 +115,25 @@ def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kerne
     return refined / refined.sum(dim=1, keepdim=True)
 
 
-def crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: CrfKernel, run_crf: RunCrf) -> Tensor:
-    """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels."""
-    everything = list(range(probabilities.shape[1]))
-    present = [[0, *tags] if objective.tag_limited else everything for tags in batch.tags]
+def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel, start_crfs: StartCrfs) -> Targets:
+    """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels.
+
+    The CRFs are started here and get their probabilities later.
+    """
+    present = [[0, *tags] if objective.tag_limited else list(range(num_classes)) for tags in batch.tags]
     counts = [len(classes) for classes in present]
+    infer = start_crfs(batch.photos, counts, kernel, objective.boundary_floor)
     rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     columns = torch.tensor([index for classes in present for index in classes])
-    chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
-    tasks = [
-        (photo, renormalise(value.numpy()), kernel, objective.boundary_floor)
-        for photo, value in zip(batch.photos, chosen, strict=True)
-    ]
-    refined = pinned(torch.from_numpy(np.concatenate(run_crf(tasks))))
-    target = torch.zeros_like(probabilities)
-    target[rows, columns] = refined.to(target, non_blocking=True)
-    return target
+
+    def targets(probabilities: Tensor) -> Tensor:
+        chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
+        refined = pinned(torch.from_numpy(np.concatenate(infer([renormalise(value.numpy()) for value in chosen]))))
+        target = torch.zeros_like(probabilities)
+        target[rows, columns] = refined.to(target, non_blocking=True)
+        return target
+
+    return targets
 
 
 def renormalise(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

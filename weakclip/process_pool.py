@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 
 from weakclip.errors import WeakClipError
 from weakclip.workers import workers
@@ -59,6 +60,45 @@ def process_pool(count: int) -> Executor:
     return executor
 
 
+class KeptProcesses:
+    """Processes that are told apart: what a task leaves in one of them is there for that one's next task.
+
+    They are started when they are first needed; one alone is this process. Usable as a context, at whose end they are gone.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._executors: list[Executor] = [ThisProcess()]
+        if count > 1:
+            start = {"timeout": None, "initializer": end_with, "initargs": (os.getpid(),)}
+            self._executors = [ProcessPoolExecutor(max_workers=1, **start) for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._executors)
+
+    def submit(self, where: int, function: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
+        """Let a process do a task after those that it has; returns the function that waits for the result.
+
+        Both raise WorkerDiedError when the process is killed. Waiting raises what the function raises, and WeakClipError where
+        there is not enough memory; in this process that is raised at once.
+        """
+        with _deaths_named(None):
+            task = self._executors[where].submit(_noted, None, function, *arguments)
+
+        def result() -> Result:
+            with _deaths_named(None):
+                return task.result()
+
+        return result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for executor in self._executors:
+            if isinstance(executor, ProcessPoolExecutor):
+                executor.shutdown(kill_workers=True)  # whatever they do or keep, nobody asks for it any more
+
+
 def end_with(parent: int) -> None:
     """Let this process end when its parent does; left alone, it would wait for work for minutes, or for ever."""
 
@@ -94,17 +134,25 @@ def in_processes(
     with tempfile.TemporaryDirectory(prefix="weakclip-") if count > 1 else nullcontext() as folder:
         notes = None if folder is None else Path(folder)
         try:
-            for arguments in tasks:
-                waiting.append(pool.submit(_noted, notes, function, *arguments))
-                if len(waiting) > ahead:
+            with _deaths_named(notes):
+                for arguments in tasks:
+                    waiting.append(pool.submit(_noted, notes, function, *arguments))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise WorkerDiedError([] if notes is None else _noted_last(notes)) from error
         finally:
             for task in waiting:
                 task.cancel()
+
+
+@contextmanager
+def _deaths_named(notes: Path | None) -> Iterator[None]:
+    """A killed process is a WorkerDiedError, with what the processes noted last in the folder."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise WorkerDiedError([] if notes is None else _noted_last(notes)) from error
 
 
 def _noted(folder: Path | None, function: Callable[..., Result], *arguments: object) -> Result:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from tests.parity.cases import Case, weights
 from tests.parity.networks import config, make_input
-from weakclip.crf import CrfKernel, dense_crf
+from weakclip.boundary_crf import start_crfs
+from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.masks import IGNORE
 from weakclip.network.trained import TrainedWeakClip
-from weakclip.objective import CrfTask, Objective
+from weakclip.objective import Objective
+from weakclip.process_pool import KeptProcesses
 from weakclip.released.training import image_batch, released_objective
 from weakclip.supervision import Batch
 
@@ -25,6 +27,8 @@ NAMES = {
     "aux_identity.loss_ce": "score_map_loss",
 }
 """Losses in the released code's words and in ours."""
+
+START_CRFS = start_crfs(KeptProcesses(1))
 
 
 def weighted(case: Case, score_map_weight: float) -> Objective:
@@ -61,10 +65,6 @@ def make_batch(case: Case, network: TrainedWeakClip) -> Batch:
     ]
     images = torch.from_numpy(photos).permute(0, 3, 1, 2)
     return image_batch(images, torch.from_numpy(labels.astype(np.int64)), size, network.model, records)
-
-
-def run_crf(tasks: list[CrfTask]) -> list[NDArray[np.float32]]:
-    return [dense_crf(*task) for task in tasks]
 
 
 def without_drops(model: nn.Module) -> nn.Module:

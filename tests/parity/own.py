@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tests.parity.batches import run_crf, without_drops
+from tests.parity.batches import START_CRFS, without_drops
 from tests.released import SIZES, fresh_network, released_names
 from weakclip.adaptation import AdaptationSchedule
 from weakclip.clip.image_encoder import resize_positions
@@ -130,14 +130,14 @@ def training() -> Arrays:
     with torch.no_grad():
         logits, _ = model(model.encode(images), batch.height, batch.width)
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
-    target = boundary_targets(probabilities, replace(batch, photos=photos(2, 16, 16)), objective, run_crf)
+    target = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)(probabilities)
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []
     for step in range(schedule.iterations):
         for group, rate in zip(optimizer.param_groups, released_rates(step, schedule), strict=True):
             group["lr"] = rate
-        losses = losses_of_batch(model, batch, objective, run_crf)
+        losses = losses_of_batch(model, batch, objective, START_CRFS)
         history.append([losses[name].item() for name in sorted(losses)])
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
@@ -150,7 +150,7 @@ def training() -> Arrays:
     arrays["mini_training/update_norms"] = np.array(moved)
     model = own_network().train()
     without_drops(model)
-    losses = losses_of_batch(model, batch, objective, run_crf)
+    losses = losses_of_batch(model, batch, objective, START_CRFS)
     arrays["trainmode/losses"] = np.array([losses[name].item() for name in sorted(losses)])
     arrays["trainmode/running_mean"] = model.pyramid.to_4x[2].running_mean.numpy()
     return arrays

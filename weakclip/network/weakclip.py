@@ -88,6 +88,11 @@ class WeakClip(nn.Module):
         self.background, self.align_corners, self.precision = background, align_corners, precision
         self.second = second
 
+    @property
+    def num_classes(self) -> int:
+        """K, with the background."""
+        return len(self.text_encoder.ids) - self.background + 1
+
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) RGB, 0..255 -> what `forward` takes, with gradients, by the network's own encoder."""
         if self.encoder is None:
