@@ -14,6 +14,7 @@ from weakclip.datasets.index import ClassList, Record, Skipped, kept_aside, tabl
 from weakclip.datasets.parsed_rows import ParsedRows
 from weakclip.disk_space import written_aside
 from weakclip.errors import WeakClipError
+from weakclip.heap import give_back
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
 from weakclip.process_pool import in_processes, note
@@ -70,6 +71,7 @@ def verify(
     Raises:
         WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
     """
+    give_back()  # what candidates were looked up in, before processes for their photos take theirs
     starts = range(0, len(candidates), CHUNK)
     tasks = ((candidates[start : start + CHUNK], classes.num_classes) for start in starts)
     results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
