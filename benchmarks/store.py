@@ -20,6 +20,7 @@ from weakclip.features.store import FeatureStore
 from weakclip.features.token_formats import FLOAT16
 from weakclip.features.views import View
 from weakclip.features.writer import ShardWriter
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.seeding import rng
 from weakclip.supervision import CachedViews
 
@@ -85,7 +86,8 @@ def write_store(rows: Rows, folder: Path) -> None:
     for number, row in enumerate(rows):
         writer.write(number, {column.name: tokens for column, tokens in zip(columns, row, strict=True)})
     writer.finish()
-    write_index(folder, attributes, [len(rows)], {f"{number:05d}": number for number in range(len(rows))})
+    image_ids = ImageIds(f"{number:05d}" for number in range(len(rows)))
+    write_index(folder, attributes, [len(rows)], ImageFigures(image_ids, np.arange(len(rows))))
 
 
 def measure_reading(rows: Rows, folder: Path, rounds: int) -> list[Row]:

@@ -126,7 +126,7 @@ def splits(found: Discovery) -> dict[str, list[str]]:
     """Image ids of train and val: as the folders say, or a tenth drawn for val. A photo to train on has a class."""
     split_of = found.splits
     if not split_of:
-        masks, _ = find_masks(found.root / "masks", dict(found.photos), names_of(found))
+        masks, _ = find_masks(found.root / "masks", found.photos, names_of(found))
         split_of = draw_splits(
             dict(found.photos), with_tags=set(found.tags), with_mask=set(masks), val_share=VAL_SHARE, seed=SEED
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from weakclip.errors import WeakClipError
 from weakclip.progress import size
@@ -18,8 +19,10 @@ HINT: Final = "free some space and run the same command again: it goes on where 
 
 
 @contextmanager
-def full_disk_told(path: Path, n_bytes: int) -> Iterator[None]:
+def full_disk_told(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[None]:
     """A context in which ``n_bytes`` are added to a file that stays as it is, even where the disk cannot hold them.
+
+    ``n_bytes``: counted only then, where it is a function.
 
     Raises:
         WeakClipError: the disk is full; says how many bytes the file needs and how many are free.
@@ -29,12 +32,12 @@ def full_disk_told(path: Path, n_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        needed, rest = told_apart(n_bytes, free_beside(path))
+        needed, rest = told_apart(n_bytes if isinstance(n_bytes, int) else n_bytes(), free_beside(path))
         raise WeakClipError(f"{path} needs {needed}, {_in_words(rest, error.errno)}", HINT) from error
 
 
 @contextmanager
-def room_for(path: Path, n_bytes: int) -> Iterator[None]:
+def room_for(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[None]:
     """A context in which ``n_bytes`` are written to a file; what there is of it is removed if the disk cannot hold them.
 
     Raises:
@@ -70,15 +73,46 @@ def _in_words(rest: str, number: int) -> str:
     return f"{rest} are free on the disk"
 
 
-def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
+class Counted:
+    """The parts of what is written, one after the other, and how many bytes they have together."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts, self._taken = iter(parts), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            self._taken += len(part)
+            yield part
+
+    def n_bytes(self) -> int:
+        """Of all parts; those that were not taken are made for it."""
+        return self._taken + sum(map(len, self._parts))
+
+
+def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = False) -> None:
     """Write a file under another name and then give it its own, so that it is there whole or not at all.
 
-    ``sync``: force it to the disk first, for files that must outlive a power cut.
+    ``content``: all of it, or its parts, which are made one by one while it is written. ``sync``: force it to the disk first,
+    for files that must outlive a power cut.
     """
-    part = path.with_name(f"{path.name}.part")
-    with room_for(part, len(content)), part.open("wb") as file:
-        file.write(content)
+    part, parts = path.with_name(f"{path.name}.part"), Counted([content] if isinstance(content, bytes) else content)
+    with room_for(part, parts.n_bytes), part.open("wb") as file:
+        file.writelines(parts)
         if sync:
             file.flush()
             os.fsync(file.fileno())
     part.replace(path)
+
+
+def written_aside(content: Iterable[bytes]) -> IO[bytes]:
+    """A file without a name that has these parts, at its beginning; it is gone when it is closed."""
+    parts = Counted(content)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        with full_disk_told(Path(tempfile.gettempdir(), "a list of images"), parts.n_bytes):
+            file.writelines(parts)
+            file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from itertools import islice
+from typing import Any, Final, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from weakclip.selection import Selection, same_items
 
 Number = TypeVar("Number", int, float)
+TOGETHER: Final = 4096  # ids that are objects at a time
 
 
 class ImageIds(Sequence[str]):
@@ -21,7 +23,9 @@ class ImageIds(Sequence[str]):
     """
 
     def __init__(self, image_ids: Iterable[str]) -> None:
-        self.utf8 = np.array([image_id.encode("utf-8") for image_id in image_ids], dtype=np.bytes_)
+        rest = iter(image_ids)
+        parts = iter(lambda: [image_id.encode("utf-8") for image_id in islice(rest, TOGETHER)], [])
+        self.utf8 = np.concatenate([np.zeros(0, np.bytes_), *(np.array(part, np.bytes_) for part in parts)])
         """(n,) bytes, which sort as the ids do."""
         self._sorted, self._order = self.utf8, None
         if (self.utf8[1:] <= self.utf8[:-1]).any():
@@ -29,6 +33,11 @@ class ImageIds(Sequence[str]):
             self._sorted = self.utf8[self._order]
             if (self._sorted[1:] == self._sorted[:-1]).any():
                 raise ValueError("expected images, each once")
+
+    @property
+    def ascending(self) -> Iterable[int]:
+        """The places of the ids in their alphabetical order."""
+        return range(len(self)) if self._order is None else map(int, self._order)
 
     def place(self, image_id: str) -> int | None:
         """Where an id is, None if it is not there."""

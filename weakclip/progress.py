@@ -1,5 +1,6 @@
 """What a stage shows while it works: a bar on a terminal, a line for each tenth elsewhere, and summary lines."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,8 +38,10 @@ def close_with(figure: str, *outputs: Path) -> None:
 
 def bytes_in(path: Path) -> int:
     """The length of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    if not path.is_dir():
+        return path.stat().st_size if path.is_file() else 0
+    with os.scandir(path) as entries:  # one by one: a folder may hold a file for each image
+        return sum(bytes_in(path / entry.name) for entry in entries if not entry.is_dir() or not entry.is_symlink())
 
 
 def size(n_bytes: int) -> str:

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -168,8 +169,10 @@ def _imported_names(file: Path) -> list[str]:
 def _add(digest: hashlib.blake2b, name: str, path: Path) -> None:
     if path.is_dir():
         digest.update(f"folder {name}\0".encode())
-        for child in sorted(path.iterdir()):
-            _add(digest, child.name, child)
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries)  # not paths, which take six times the memory
+        for child in names:
+            _add(digest, child, path / child)
         digest.update(b"end\0")
         return
     try:
@@ -192,8 +195,9 @@ def _link_all(source: Path, target: Path) -> None:
         _link(source, target)
         return
     target.mkdir()
-    for path in sorted(source.iterdir()):
-        _link_all(path, target / path.name)
+    with os.scandir(source) as entries:  # one by one: a folder may hold a file for each image
+        for entry in entries:
+            _link_all(source / entry.name, target / entry.name)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -233,7 +237,16 @@ def _unlock(home: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    # Not shutil's rmtree: it lists a folder whole, and one may hold a file for each image.
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    while some := _some_names(path):
+        for name in some:
+            _remove(path / name)
+    path.rmdir()
+
+
+def _some_names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, 1000)]

@@ -14,7 +14,7 @@ from weakclip.errors import WeakClipError
 from weakclip.features.index import Index, ShardFolder, shard_name, write_index
 from weakclip.features.shards import Column, ShardLayout, ShardReader
 from weakclip.features.writer import ShardWriter, forget_journals
-from weakclip.image_figures import ImageIds
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.ranks import world
 from weakclip.selection import Selection
 
@@ -90,7 +90,7 @@ class ScoreWriter:
             raise ValueError(f"expected the scores of all images, {len(self.missing)} are missing")
         world().barrier()
         if world().main:
-            rows = {image_id: row for row, image_id in enumerate(self._image_ids)}
+            rows = ImageFigures[int](self._image_ids, np.arange(len(self._image_ids)))
             write_index(self._folder, self._attributes, [len(self._group(number)) for number in range(self._count)], rows)
         world().barrier()
 

@@ -68,7 +68,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     write(tmp_path / "shard.h5")
     reader = ShardReader(tmp_path / "shard.h5", "")
 
-    assert reader.layout == LAYOUT
+    assert reader.layout.digest == LAYOUT.digest  # of its columns, rows and attributes
     for row in range(len(COUNTS)):
         for name, array in entries(row).items():
             np.testing.assert_array_equal(reader.read(row)[name], array)
@@ -284,6 +284,6 @@ def test_a_damaged_byte_never_changes_what_is_read(tmp_path: Path) -> None:
             read = [reader.read(row)["a"].copy() for row in range(2)]
         except WeakClipError:
             continue
-        assert reader.layout == layout
+        assert reader.layout.digest == layout.digest
         for array, expected in zip(read, rows, strict=True):
             np.testing.assert_array_equal(array, expected)

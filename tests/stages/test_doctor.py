@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from stages import doctor, doctor_checks
@@ -29,6 +30,7 @@ from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.errors import WeakClipError
 from weakclip.features.index import write_index
 from weakclip.forecast import score_bytes, window_tokens
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.params import load
 
 
@@ -142,10 +144,11 @@ def test_features_of_another_preprocessing_are_a_warning(tmp_path: Path, monkeyp
     assert features(p) is None
     Path("data/features").mkdir(parents=True)
     attributes = {"model": "mini", "weights": "mini", "mean": list(MEAN), "std": list(STD)}
-    write_index(Path("data/features"), attributes, [], {})
+    none = ImageFigures[int](ImageIds([]), np.zeros(0, np.int64))
+    write_index(Path("data/features"), attributes, [], none)
     found = features(p)
     assert found is not None and not found.hint
-    write_index(Path("data/features"), attributes | {"mean": [0.5, 0.5, 0.5]}, [], {})
+    write_index(Path("data/features"), attributes | {"mean": [0.5, 0.5, 0.5]}, [], none)
     found = features(p)
     assert found is not None and "mean [0.5, 0.5, 0.5]" in found.text and "dvc repro cache_features" in found.hint
     Path("data/features/index.json").write_text("{")

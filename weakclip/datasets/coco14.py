@@ -17,7 +17,7 @@ from typing import Final
 from weakclip.datasets.coco_annotations import HINT, AnnotatedImage, read_instances, render_mask, short_id
 from weakclip.datasets.coco_classes import CLASS_OF_CATEGORY, CLASSES
 from weakclip.datasets.folder import sources
-from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_as_text
+from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_aside
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids, read_tagged_ids
 from weakclip.datasets.tag_vectors import TagVectors
@@ -107,7 +107,7 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
     records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
-    records = kept_as_text((move_mask(record, folder, final) for record in records), CLASSES)
+    records = kept_aside((move_mask(record, folder, final) for record in records), CLASSES)
     return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
 
 

@@ -72,7 +72,8 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
     if tags_file is not None and not tags_file.is_file() and tags_file.resolve() not in (root.resolve(), folder.resolve()):
         problem = f"{tags_file} is another folder than {root}" if tags_file.is_dir() else f"{tags_file} is not there"
         raise WeakClipError(problem, f"give a CSV or JSON of tags; or `--tags {root}`, whose subfolders are the classes")
-    photos, skipped = find_photos(folder)
+    found_photos, skipped = find_photos(folder)
+    photos = {image_id: Path(path) for image_id, path in found_photos.items()}
     notes = [item.reason for item in skipped] + other_files(root) + unreadable(photos.values())
     relative = {image_id: PurePosixPath(path.relative_to(folder).as_posix()) for image_id, path in photos.items()}
     splits, below = split_folders(relative)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -65,7 +65,7 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     root = next((place for place in places if (place / "images").is_dir()), places[0])
     folder = photo_folder(root)
     photos, skipped = find_photos(folder)
-    names = PhotoNames([PurePosixPath(path.relative_to(folder).as_posix()) for path in photos.values()])
+    names = PhotoNames(PurePosixPath(path).relative_to(folder) for path in photos.values())
     classes = read_classes(root / "classes.txt")
     tags = Listed() if tags_from == "masks" else read_tags(tags_file(root), classes, names, skip_missing=skip)
     masks, notes = find_masks(root / "masks", photos, names)
@@ -88,10 +88,10 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     candidates = (
         Candidate(
             image_id=image_id,
-            photo=photos[image_id].as_posix(),
+            photo=photos[image_id],
             split=split,
             tags=None if tags_from == "masks" else tags.entries.get(image_id, ()),
-            mask=masks[image_id].as_posix() if image_id in masks else None,
+            mask=masks.get(image_id),
         )
         for image_id, split in splits.items()
     )
@@ -145,15 +145,15 @@ def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
 
 
-def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
-    """Photos by image id, and files whose names cannot be written down.
+def find_photos(folder: Path) -> tuple[dict[str, str], list[Skipped]]:
+    """The paths of photos by image id, and files whose names cannot be written down.
 
     Raises:
         WeakClipError: there is no such folder, no photo in it, or two photos share an id.
     """
     if not folder.is_dir():
         raise WeakClipError(f"{folder} is missing: there are no photos", LINK_HINT)
-    paths: list[Path] = []
+    paths: list[str] = []
     skipped: list[Skipped] = []
     for path in walk(folder, () if folder.name == "images" else NO_PHOTOS):
         if path.suffix.lower() not in PHOTO_ENDINGS:
@@ -162,21 +162,21 @@ def find_photos(folder: Path) -> tuple[dict[str, Path], list[Skipped]]:
             file = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
             skipped.append(Skipped(file=file, reason=f"{file}: {reason}"))
             continue
-        paths.append(path)
-    ids = image_ids([path.relative_to(folder) for path in paths])
+        paths.append(path.as_posix())
+    ids = image_ids(PurePosixPath(path).relative_to(folder) for path in paths)
     while long := {path for image_id, path in zip(ids, paths, strict=True) if len(image_id.encode()) > LONGEST_NAME}:
         reason = f"with the folders that tell it apart its name has more than {LONGEST_NAME} bytes"
-        skipped += [Skipped(file=str(path), reason=f"{path}: {reason}") for path in sorted(long)]
+        skipped += [Skipped(file=path, reason=f"{path}: {reason}") for path in sorted(long)]
         paths = [path for path in paths if path not in long]
-        ids = image_ids([path.relative_to(folder) for path in paths])  # of the others, as `PhotoNames` finds them
-    photos: dict[str, Path] = {}
-    for image_id, path in zip(ids, paths, strict=True):
+        ids = image_ids(PurePosixPath(path).relative_to(folder) for path in paths)  # of the others, as `PhotoNames` finds them
+    photos: dict[str, str] = {}
+    for image_id, file in zip(ids, paths, strict=True):
         if image_id in photos:
             raise WeakClipError(
-                f"{photos[image_id]} and {path} would both be the image {image_id!r}",
+                f"{photos[image_id]} and {file} would both be the image {image_id!r}",
                 "rename one of them: without its ending, a file name must be unique in its folder",
             )
-        photos[image_id] = path
+        photos[image_id] = file
     if not photos:
         raise WeakClipError(f"{folder} holds no photos", LINK_HINT)
     return photos, skipped
@@ -193,12 +193,12 @@ def wrong_name(path: Path) -> str | None:
     return None
 
 
-def find_masks(folder: Path, photos: dict[str, Path], names: PhotoNames) -> tuple[dict[str, Path], list[str]]:
-    """Masks by image id, and what to tell the user about files that are none.
+def find_masks(folder: Path, photos: Container[str], names: PhotoNames) -> tuple[dict[str, str], list[str]]:
+    """The paths of masks by image id, and what to tell the user about files that are none.
 
     A mask lies in the folders of its photo, or is called by the image's id.
     """
-    masks: dict[str, Path] = {}
+    masks: dict[str, str] = {}
     without_photo, no_png = 0, 0
     for path in walk(folder) if has_folder(folder) else ():
         image_id = names.find(path.relative_to(folder).with_suffix("").as_posix()) or composed(path.stem)
@@ -209,7 +209,7 @@ def find_masks(folder: Path, photos: dict[str, Path], names: PhotoNames) -> tupl
         elif image_id in masks:
             raise WeakClipError(f"{masks[image_id]} and {path} are both masks of {image_id!r}", "remove one of them")
         else:
-            masks[image_id] = path
+            masks[image_id] = path.as_posix()
     notes = [f"files in {folder} that are no PNGs and not used: {no_png:,}"] if no_png else []
     notes += [f"masks in {folder} that have no photo of their name: {without_photo:,}"] if without_photo else []
     return masks, notes
@@ -252,7 +252,7 @@ def join_splits(root: Path, train: Listed, val: Listed) -> dict[str, str]:
 
 
 def draw_splits(
-    image_ids: Sequence[str] | dict[str, Path], *, with_tags: set[str], with_mask: set[str], val_share: float, seed: int
+    image_ids: Iterable[str], *, with_tags: set[str], with_mask: set[str], val_share: float, seed: int
 ) -> dict[str, str]:
     """A split by image id: a share of the useful images for val, the other ones with tags for train.
 

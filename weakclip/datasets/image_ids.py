@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import PurePath
 
 
@@ -13,7 +13,7 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def image_ids(photos: Sequence[PurePath]) -> list[str]:
+def image_ids(photos: Iterable[PurePath]) -> list[str]:
     """The file name of each photo without its ending; where several share it, with folders before it, joined by ``_``.
 
     ``cat/1.jpg`` and ``dog/1.jpg`` become ``cat_1`` and ``dog_1``. Two files of one folder that differ by their ending only

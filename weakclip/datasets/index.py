@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from weakclip.datasets.parsed_rows import ParsedRows
-from weakclip.disk_space import write_whole
+from weakclip.disk_space import write_whole, written_aside
 from weakclip.errors import WeakClipError
 from weakclip.sealed import sealed, unsealed
 from weakclip.selection import select
@@ -127,12 +126,14 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
     folder.mkdir(parents=True, exist_ok=True)
     classes = dataset.classes
     write_whole(folder / "images.csv", table_of(dataset.records, classes))
+    with (folder / "images.csv").open("rb") as table:
+        digest = _digest(table)
     document = {
         "name": dataset.name,
         "classes": list(classes.names),
         "synonyms": {name: list(words) for name, words in zip(classes.names, classes.synonyms, strict=True) if words},
         "background_words": list(classes.background_words),
-        "images": _digest((folder / "images.csv").read_bytes()),
+        "images": digest,
     }
     text = json.dumps(sealed(document), indent=2, ensure_ascii=False) + "\n"
     write_whole(folder / "dataset.json", text.encode())
@@ -141,23 +142,26 @@ def write_dataset(dataset: Dataset, folder: Path, skipped: Sequence[Skipped] = (
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV with a header, UTF-8, lines ended by a line feed."""
-    write_whole(path, table_bytes(header, rows))
+    write_whole(path, table_lines(header, rows))
 
 
-def table_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """The text of such a CSV; the rows may be made one by one while it is written."""
-    table = io.BytesIO()
-    with io.TextIOWrapper(table, encoding="utf-8", newline="") as text:  # StringIO would take four bytes a letter
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        text.flush()
-        return table.getvalue()
+class _Line:
+    """What a CSV writer writes to: it returns the line."""
+
+    def write(self, text: str) -> bytes:
+        return text.encode("utf-8")
 
 
-def table_of(records: Iterable[Record], classes: ClassList) -> bytes:
-    """The records as the text of ``images.csv``."""
-    return table_bytes(
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Such a CSV, line by line."""
+    writer = csv.writer(_Line(), lineterminator="\n")
+    for row in chain([header], rows):
+        yield writer.writerow(row)  # what `write` returns
+
+
+def table_of(records: Iterable[Record], classes: ClassList) -> Iterator[bytes]:
+    """The records as the lines of ``images.csv``."""
+    return table_lines(
         COLUMNS,
         (
             (
@@ -175,9 +179,10 @@ def table_of(records: Iterable[Record], classes: ClassList) -> bytes:
     )
 
 
-def kept_as_text(records: Iterable[Record], classes: ClassList) -> Sequence[Record]:
-    """The same records in a tenth of the memory: as text that is parsed when one is asked for."""
-    return parse_table(table_of(records, classes), _indices(classes.names))
+def kept_aside(records: Iterable[Record], classes: ClassList) -> Sequence[Record]:
+    """The same records in a hundredth of the memory: in a file from which they are read when they are asked for."""
+    with written_aside(table_of(records, classes)) as table:
+        return parse_table(table, _indices(classes.names))
 
 
 def _indices(names: Sequence[str]) -> dict[str, int]:
@@ -203,10 +208,11 @@ def read_dataset(folder: Path) -> Dataset:
             synonyms=tuple(tuple(document["synonyms"].get(name, ())) for name in names),
             background_words=tuple(document["background_words"]),
         )
-        table = (folder / "images.csv").read_bytes()
-        records = parse_table(table, _indices(names))
-        if document["images"] != _digest(table):
-            raise ValueError("images.csv: it does not match its checksum in dataset.json")
+        with (folder / "images.csv").open("rb") as table:
+            records = parse_table(table, _indices(names))
+            table.seek(0)
+            if document["images"] != _digest(table):
+                raise ValueError("images.csv: it does not match its checksum in dataset.json")
         return Dataset(name=document["name"], classes=classes, records=records)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         problem = f"{folder} does not hold a dataset index: {error}"
@@ -221,11 +227,11 @@ def read_document(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name}: {error}") from error
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def _digest(file: IO[bytes]) -> str:
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
 
-def parse_table(table: bytes, index: Mapping[str, int]) -> Sequence[Record]:
+def parse_table(table: IO[bytes], index: Mapping[str, int]) -> Sequence[Record]:
     """The records of ``images.csv``, parsed when they are asked for. Raises ValueError that names the line which is none."""
     try:
         return ParsedRows(table, COLUMNS, partial(parse_record, index=index))

@@ -38,13 +38,14 @@ class PhotoNames:
     normal form (macOS writes file names decomposed).
     """
 
-    def __init__(self, photos: Sequence[PurePosixPath]) -> None:
+    def __init__(self, photos: Iterable[PurePosixPath]) -> None:
         """``photos``: paths relative to the folder of the photos, of different ids. A shared name needs its folder."""
         self.with_ending: dict[str, str] = {}
         self.without_ending: dict[str, str] = {}
-        paths = [PurePosixPath(composed(str(photo))) for photo in photos]
-        shared = Counter(path.stem for path in paths)
-        for path, image_id in zip(paths, image_ids(paths), strict=True):
+        texts = [composed(str(photo)) for photo in photos]  # of which paths are made when they are needed: they are large
+        shared = Counter(PurePosixPath(text).stem for text in texts)
+        for text, image_id in zip(texts, image_ids(map(PurePosixPath, texts)), strict=True):
+            path = PurePosixPath(text)
             alone = shared[path.stem] == 1 or len(path.parts) == 1
             for name in {str(path), path.name} if alone else {str(path)}:
                 self.with_ending[lower_ending(name)] = image_id

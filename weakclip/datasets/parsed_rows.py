@@ -1,12 +1,13 @@
-"""A table of which the text is kept and little else: a row is parsed whenever it is asked for."""
+"""A table that stays in its file: a row is read and parsed whenever it is asked for."""
 
 from __future__ import annotations
 
 import csv
-import io
+import os
+import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar, overload
+from typing import IO, Final, TypeVar, overload
 
 import numpy as np
 
@@ -20,19 +21,20 @@ class ParsedRows(Sequence[T]):
     """What ``parse`` makes of the cells of each row of a CSV table.
 
     All rows are parsed once at the beginning, to find what is wrong with them, and nothing is kept of that but where they
-    start: an image of a data set takes a line of text and eight bytes, where objects would take a thousand. Slices share them.
-    Sent to another process it is a tuple.
+    start: an image of a data set takes eight bytes, where objects would take a thousand. Slices share them. It may be used by
+    several threads and after a fork; sent to another process it is a tuple.
     """
 
-    def __init__(self, table: bytes, columns: Sequence[str], parse: Callable[[Sequence[str]], T]) -> None:
-        """``table``: UTF-8, a heading of the ``columns`` first. Raises ValueError that names the line which is no row."""
-        self._table, self._parse = table, parse
+    def __init__(self, table: IO[bytes], columns: Sequence[str], parse: Callable[[Sequence[str]], T]) -> None:
+        """``table``: UTF-8, a heading of the ``columns`` first; it may be closed afterwards, and removed or replaced, but not
+        written to. Raises ValueError that names the line which is no row."""
+        self._parse = parse
         ends, line = array("q", [0]), 0
 
         def lines() -> Iterator[str]:
             nonlocal line
             end = 0
-            for text in io.BytesIO(table):
+            for text in table:
                 line, end = line + 1, end + len(text)
                 ends[-1] = end  # of the row that is being read, which may go on in the next line
                 yield text.decode("utf-8")
@@ -51,6 +53,8 @@ class ParsedRows(Sequence[T]):
         except NO_ROW as error:
             raise ValueError(f"line {line}: {type(error).__name__}: {error}") from error
         self._ends = np.array(ends[:-1], np.int64)
+        self._file = os.dup(table.fileno())
+        weakref.finalize(self, os.close, self._file)
 
     @overload
     def __getitem__(self, place: int) -> T: ...
@@ -61,7 +65,7 @@ class ParsedRows(Sequence[T]):
             return Selection(self, np.arange(len(self), dtype=np.int64)[place])
         row = range(len(self))[place]
         start, end = self._ends[row : row + 2].tolist()
-        (cells,) = csv.reader([self._table[start:end].decode("utf-8")], strict=True)
+        (cells,) = csv.reader([os.pread(self._file, end - start, start).decode("utf-8")], strict=True)
         return self._parse(cells)
 
     def __len__(self) -> int:

@@ -10,9 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from weakclip.datasets.index import ClassList, Record, Skipped, kept_as_text, table_bytes
+from weakclip.datasets.index import ClassList, Record, Skipped, kept_aside, table_lines
 from weakclip.datasets.parsed_rows import ParsedRows
+from weakclip.disk_space import written_aside
 from weakclip.errors import WeakClipError
+from weakclip.heap import give_back
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import IGNORE, read_mask
 from weakclip.process_pool import in_processes, note
@@ -41,14 +43,15 @@ FROM_MASK: Final = "from mask"
 
 
 def ascending(candidates: Iterable[Candidate]) -> Sequence[Candidate]:
-    """The candidates by image id, kept as text that is parsed when one is asked for: they wait while photos are decoded."""
+    """The candidates by image id, in a file from which one is read when it is asked for: they wait while photos are decoded."""
 
     def cells(candidate: Candidate) -> tuple[str, ...]:
         tags = FROM_MASK if candidate.tags is None else " ".join(map(str, candidate.tags))
         return (candidate.image_id, candidate.photo, candidate.split, tags, candidate.mask or "")
 
     ordered = sorted(candidates, key=lambda candidate: candidate.image_id)
-    return ParsedRows(table_bytes(COLUMNS, map(cells, ordered)), COLUMNS, _candidate)
+    with written_aside(table_lines(COLUMNS, map(cells, ordered))) as table:
+        return ParsedRows(table, COLUMNS, _candidate)
 
 
 def _candidate(cells: Sequence[str]) -> Candidate:
@@ -68,6 +71,7 @@ def verify(
     Raises:
         WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
     """
+    give_back()  # what candidates were looked up in, before processes for their photos take theirs
     starts = range(0, len(candidates), CHUNK)
     tasks = ((candidates[start : start + CHUNK], classes.num_classes) for start in starts)
     results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
@@ -80,7 +84,7 @@ def verify(
             else:
                 left_out.append(result)
 
-    records = kept_as_text(usable(), classes)
+    records = kept_aside(usable(), classes)
     if left_out and on_error == "stop":
         raise WeakClipError(summary(left_out), SKIP_HINT)
     if not any(record.split != "val" for record in records):

@@ -28,6 +28,7 @@ from weakclip.features.size import CacheSize, cache_size, stored_bytes
 from weakclip.features.token_formats import FLOAT16, TokenFormat
 from weakclip.features.views import View, render_photo
 from weakclip.features.writer import ShardWriter
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.images import read_photo
 from weakclip.progress import Bar, size
 from weakclip.ranks import node, share_of_node, world
@@ -119,7 +120,8 @@ def cache_features(
             )
     world().barrier()
     if world().main:
-        write_index(folder, attributes, rows, {record.image_id: place * per_image for place, record in enumerate(records)})
+        image_ids = ImageIds(record.image_id for record in records)
+        write_index(folder, attributes, rows, ImageFigures(image_ids, np.arange(len(records)) * per_image))
     return total
 
 

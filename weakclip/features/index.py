@@ -12,17 +12,17 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError, of_the_machine
 from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
-from weakclip.image_figures import ImageFigures, ImageIds
-from weakclip.sealed import sealed, unsealed
+from weakclip.image_figures import ImageFigures
+from weakclip.sealed_figures import sealed_lines, unsealed_lines
 
 INDEX: Final = "index.json"
 FORMAT: Final = 2
+HEAD: Final = 100  # bytes in which the format is
 
 
 def shard_name(number: int) -> str:
@@ -30,7 +30,7 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.h5"
 
 
-def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence[int], images: Mapping[str, int]) -> None:
+def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence[int], images: ImageFigures[int]) -> None:
     """Write `index.json`: the attributes that all shards carry, the number of rows of each shard, each image's first row.
 
     Rows are counted over all shards, which are there, named by `shard_name`. Of each the checksum of its rows' checksums is
@@ -43,10 +43,8 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
         "shards": [
             {"file": name, "rows": rows, "crc32": checksum([open_shard(folder / name, "").checksums])} for name, rows in named
         ],
-        "images": images,
     }
-    document = json.dumps(sealed(content), indent=2, allow_nan=False) + "\n"
-    write_whole(folder / INDEX, document.encode(), sync=True)
+    write_whole(folder / INDEX, sealed_lines(content, "images", images), sync=True)
     sync_folder(folder)
 
 
@@ -86,17 +84,17 @@ def read_index(folder: Path, remedy: str) -> Index:
     """The index of a folder. Raises WeakClipError, with the remedy, if it is missing or damaged."""
     path = folder / INDEX
     try:
-        document = path.read_bytes()
-        # Its first key. Other formats are sealed in other ways, or not at all, and would be taken for damaged ones.
-        found = re.match(rb'\s*{\s*"format":\s*(\d+)', document)
-        if found is not None and int(found[1]) != FORMAT:
-            raise WeakClipError(f"{path} has format {int(found[1])}, this version reads {FORMAT}", remedy)
-        content = unsealed(document)
-        images = content["images"]
+        with path.open("rb") as file:
+            # Its first key. Other formats are sealed in other ways, or not at all, and would be taken for damaged ones.
+            found = re.match(rb'\s*{\s*"format":\s*(\d+)', file.read(HEAD))
+            if found is not None and int(found[1]) != FORMAT:
+                raise WeakClipError(f"{path} has format {int(found[1])}, this version reads {FORMAT}", remedy)
+            file.seek(0)
+            content, images = unsealed_lines(file, "images")
         index = Index(
             attributes=content["attributes"],
             shards=tuple((shard["file"], shard["rows"], shard["crc32"]) for shard in content["shards"]),
-            images=ImageFigures[int](ImageIds(images), np.fromiter(images.values(), np.int64)),
+            images=images,
         )
         if content["format"] != FORMAT:
             raise ValueError(f"it has format {content['format']}")

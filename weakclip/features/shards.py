@@ -6,16 +6,20 @@ rows are plain writes at known offsets (`weakclip.features.writer`). So the byte
 them when.
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
 import math
 import os
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import h5py
 import numpy as np
@@ -66,8 +70,8 @@ class ShardLayout:
     """
 
     columns: tuple[Column, ...]
-    counts: tuple[int, ...]
-    about: tuple[str, ...]
+    counts: Sequence[int]
+    about: Sequence[str]
     attributes: Mapping[str, object]
 
     def __post_init__(self) -> None:
@@ -77,9 +81,9 @@ class ShardLayout:
             raise ValueError(f"expected attributes other than the shard's own, got {sorted(taken)}")
 
     @cached_property
-    def firsts(self) -> tuple[int, ...]:
+    def firsts(self) -> Sequence[int]:
         """The first entry of each row."""
-        return tuple(int(end) - count for end, count in zip(np.cumsum(self.counts), self.counts, strict=True))
+        return array("q", accumulate(self.counts, initial=0))[:-1]
 
     def entries(self, column: Column) -> int:
         """The number of entries of a column, all rows together."""
@@ -94,8 +98,26 @@ class ShardLayout:
     def digest(self) -> str:
         """A fingerprint of the layout, kept in the file to notice when any of it is damaged."""
         columns = [column.described for column in self.columns]
-        content = json.loads(json.dumps([FORMAT, columns, self.counts, self.about, dict(self.attributes)]))
+        content = json.loads(json.dumps([FORMAT, columns, [*self.counts], [*self.about], dict(self.attributes)]))
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class AsciiTexts(Sequence[str]):
+    """Texts as their bytes: a shard that stays open keeps one for each row."""
+
+    def __init__(self, texts: NDArray[np.bytes_]) -> None:
+        """``texts``: (n,), ASCII."""
+        self._texts = texts
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> AsciiTexts: ...
+    def __getitem__(self, place: int | slice) -> str | AsciiTexts:
+        return AsciiTexts(self._texts[place]) if isinstance(place, slice) else str(self._texts[place].decode("ascii"))
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 class ShardReader:
@@ -186,11 +208,11 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
             rows = file[ROWS][...]
             layout = ShardLayout(
                 columns=tuple(_column(*described) for described in columns),
-                counts=tuple(rows[:, 1].tolist()),
-                about=tuple(text.decode("ascii") for text in file[ABOUT][...].tolist()),
+                counts=array("q", rows[:, 1].tolist()),
+                about=AsciiTexts(file[ABOUT][...]),
                 attributes=attributes,
             )
-            if layout.digest != digest or layout.firsts != tuple(rows[:, 0].tolist()):
+            if layout.digest != digest or [*layout.firsts] != rows[:, 0].tolist():
                 raise ValueError("its description does not match its checksum")
             complete, checksums = bool(file[COMPLETE][0]), file[CHECKSUMS][...]
             offsets = {name: int(file[name].id.get_offset()) for name in file}
@@ -214,8 +236,8 @@ def _column(name: str, shape: Sequence[int], dtype: str, once_a_row: bool = Fals
 def checksum(arrays: Iterable[NDArray[Any]]) -> int:
     """Return the CRC-32 of the bytes of arrays, one after the other."""
     value = 0
-    for array in arrays:
-        value = isal_zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, value)
+    for one in arrays:
+        value = isal_zlib.crc32(np.ascontiguousarray(one).reshape(-1).view(np.uint8).data, value)
     return value
 
 
