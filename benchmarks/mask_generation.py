@@ -1,8 +1,7 @@
 """Twelve views of a photo, fused: windows in batches with the texts encoded once, and window by window as released.
 
 All are the same network, the released one at full size. `masks_12view` has the same windows in float32 on both sides; the
-others compute in bfloat16, the last on fewer and smaller windows: their stride is a window's side, so that they are even and
-hardly overlap.
+others compute in bfloat16, the last on fewer windows, even ones of up to one and a half times the side.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def photo_by_photo(gate: Gate, folder: Path, name: str, kind: str) -> None:
         flip=True,
         base_size=BASE[name],
         window=p.clip.image_size,
-        stride=p.clip.image_size if kind == "fewer" else p.masks.stride,
+        stride=3 * p.clip.image_size // 2 if kind == "fewer" else p.masks.stride,
         patch=network.encoder.patch,
         multiple=network.multiple,
         resize=network.resize,

@@ -22,6 +22,7 @@ from weakclip.datasets.index import Record, read_dataset
 from weakclip.device import device
 from weakclip.errors import WeakClipError
 from weakclip.features.store import FeatureStore
+from weakclip.heap import give_back
 from weakclip.network.trained import save_weakclip
 from weakclip.network.variants import Network, build_variant
 from weakclip.network.weakclip import WeakClipSizes
@@ -162,6 +163,7 @@ def training(
             records, augmentation, network.model, seeds, batch_size=w.batch_size, seed=p.seed, size=w.loss_size, part=part
         )
         return make, released_objective(objective(p), (w.loss_size, w.loss_size)), RELEASED_TUNING
+    network.model.text_encoder.release()
     views: CachedViews | OnlineViews
     if store.attributes["crop_views"]:
         views = CachedViews(store)
@@ -173,6 +175,7 @@ def training(
             colour=p.features.colour,
             image_size=store.attributes["image_size"],
         )
+    give_back()
     make = batch_maker(
         records,
         views,

@@ -83,7 +83,7 @@ def test_int_will_do_where_a_float_is_asked(file: Path) -> None:
         ("weakclip.boundary_crf.iterations", 0),
         ("crf.gate", 1.5),
         ("clip.image_size", 100),
-        ("masks.stride", 129),
+        ("masks.stride", 0),
         ("clip.model", "ViT-B-16"),
         ("cam.source", "import"),
         ("cam.unsure_margin", 0.6),

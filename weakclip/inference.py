@@ -45,20 +45,20 @@ def window_starts(size: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def windows_along(size: int, window: int, stride: int, patch: int) -> list[tuple[int, int]]:
-    """Start and end of the windows along a side: sliding ones, or even ones where the stride is as long as a window."""
-    return even_windows(size, window, patch) if stride == window else window_starts(size, window, stride)
+    """Start and end of the windows along a side: sliding ones, or, where the stride is longer than a window, even ones of at
+    most a stride."""
+    return even_windows(size, stride, patch) if stride > window else window_starts(size, window, stride)
 
 
-def even_windows(size: int, window: int, multiple: int) -> list[tuple[int, int]]:
-    """Start and end of the fewest windows of at most ``window`` pixels that cover a side, all of one length.
+def even_windows(size: int, most: int, patch: int) -> list[tuple[int, int]]:
+    """Start and end of the fewest windows of at most ``most`` pixels that cover a side, all of one length, whole patches.
 
-    A side that does not divide into lengths of a ``multiple`` of pixels has them overlap by less than one each; one that a
-    single window covers is taken as it is.
+    Two of them overlap by less than a patch; one that covers the side alone is as long as that.
     """
-    count = -(-size // window)
+    count = -(-size // most)
     if count == 1:
         return [(0, size)]
-    length = -(-size // (count * multiple)) * multiple
+    length = -(-size // (count * patch)) * patch
     starts = [index * (size - length) // (count - 1) for index in range(count)]
     return [(start, start + length) for start in starts]
 

@@ -151,8 +151,6 @@ def _misfits(params: Params) -> Iterator[str]:
     patch = _patch_size(clip.model)
     if patch and clip.image_size % patch:
         yield f"clip.image_size is {clip.image_size}: should be a multiple of the patch size of {clip.model}, {patch}"
-    if params.masks.stride > clip.image_size:
-        yield f"masks.stride is {params.masks.stride}: windows of clip.image_size, {clip.image_size}, would leave gaps"
     if cam.source == "import" and not cam.import_folder.startswith("data/raw/"):
         yield f"cam.import_folder is {cam.import_folder!r}: should be a folder under data/raw when cam.source is import"
     if cam.descriptions and not cam.descriptions.startswith("data/raw/"):

@@ -228,8 +228,8 @@ class MasksParams(Section):
     flip: bool
     """Whether each scale is also seen mirrored. Paper: true."""
     stride: Count
-    """Step of the sliding window, pixels, at most clip.image_size. Paper: 341. One as long as clip.image_size makes the windows
-    of a view the fewest that cover it, all of one size and with hardly any overlap: less than half of the time."""
+    """Step of the sliding window, pixels, up to clip.image_size. Paper: 341. A longer one makes windows longer, too:
+    the fewest of at most that side that cover a view, all of one size, with hardly any overlap; less than half of the time."""
     tag_filter: bool
     """Whether only background and the classes of the image's tags compete for a pixel."""
     share_absent: bool

@@ -65,6 +65,16 @@ def test_only_contexts_are_trained(clip: Clip) -> None:
     assert trained == {"contexts"}
 
 
+def test_a_released_text_encoder_gives_the_same_embeddings_and_keeps_the_words_of_its_phrases_alone() -> None:
+    clip = load_clip("mini", "mini")
+    encoder = TextEncoder(clip, ["a cat", "a dog on grass"], context_length=2)
+    expected = encoder()
+    encoder.release()
+    assert torch.equal(encoder(), expected)
+    assert len(encoder.token_embedding.weight) == len({*encoder.ids.flatten().tolist()} - {0})
+    assert clip.network.token_embedding.weight.data_ptr() == encoder.token_embedding.weight.data_ptr()
+
+
 def test_texts_that_do_not_fit_are_refused_not_cut(clip: Clip) -> None:
     with pytest.raises(WeakClipError, match="tokens; with 8 contexts"):
         TextEncoder(clip, ["cat " * 30], 8)

@@ -82,6 +82,12 @@ class TextEncoder(nn.Module):
         deviation = float(table[table.abs().sum(1) > 0].std())
         self.contexts = nn.Parameter(deviation * torch.randn(context_length, width))
 
+    def release(self) -> None:
+        """Gives the memory of a frozen CLIP's word embeddings back, but for the words of the phrases; that CLIP cannot encode
+        other texts any more."""
+        used, self.sequence = self.sequence.unique(return_inverse=True)
+        self.token_embedding.weight = nn.Parameter(self.token_embedding.weight[used], requires_grad=False)
+
     def forward(self) -> Tensor:
         words = self.token_embedding(self.sequence)
         tokens = torch.cat([words[:1], self.contexts, words[1:]]) + self.positions[self.places]
