@@ -16,10 +16,10 @@ from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.datasets.index import Record
 from weakclip.device import device
 from weakclip.errors import WeakClipError
+from weakclip.folding import fold_laterals
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
 from weakclip.masks import winners, write_mask
-from weakclip.network.folding import fold_laterals
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar

@@ -12,7 +12,6 @@ from tests.parity.cases import Case, cases, golden, index, marked
 from tests.parity.networks import as_pixels, load_network, make_input
 from weakclip.inference import ViewLogits, gather_logits
 from weakclip.network.trained import TrainedWeakClip
-from weakclip.pseudo_masks import predictor
 
 
 def watch(network: TrainedWeakClip, seen: dict[str, Any]) -> None:
@@ -76,9 +75,14 @@ def test_forward(case: Case) -> None:
     views = [
         ViewLogits(pixels, network.classes.num_classes) for pixels in as_pixels(network, image).permute(0, 2, 3, 1).numpy()
     ]
-    gather_logits(predictor(network.model, network.encoder), views, window=max(image.shape), stride=max(image.shape))
-
     patch = network.encoder.patch
+
+    def predict(pixels: torch.Tensor) -> torch.Tensor:  # part by part; `predictor` folds some of them into one
+        logits: torch.Tensor = network.model(network.encoder(pixels), *(side // patch for side in pixels.shape[2:]))[0]
+        return logits
+
+    gather_logits(predict, views, lambda size: [(0, size)])
+
     found = intermediates(seen, image.shape[2] // patch, image.shape[3] // patch)
     found["encode_decode"] = torch.stack([view.logits for view in views])
     found["text_embeddings_raw"] = network.model.text_encoder()[None].detach()

@@ -6,7 +6,7 @@ import torch
 from tests.untrained import BLOCKS, SIZES
 from weakclip.clip.model import load_clip
 from weakclip.datasets.index import ClassList
-from weakclip.network.folding import fold_laterals
+from weakclip.folding import fold_laterals
 from weakclip.network.variants import build_variant
 from weakclip.network.weakclip import WeakClip
 
