@@ -54,12 +54,17 @@ def test_windows_cover_a_side_and_the_last_is_shifted_back(size: int, windows: l
         (192, [(0, 192)]),
         (224, [(0, 112), (112, 224)]),
         (250, [(0, 128), (122, 250)]),
+        (193, [(0, 104), (89, 193)]),
         (390, [(0, 136), (127, 263), (254, 390)]),
     ],
 )
 def test_a_stride_longer_than_a_window_makes_even_windows_of_a_side(size: int, windows: list[tuple[int, int]]) -> None:
     assert windows_along(size, 128, 192, 8) == windows
     assert windows_along(size, 128, 128, 8) == window_starts(size, 128, 128)
+
+
+def test_even_windows_are_no_longer_than_the_stride_where_that_is_no_multiple_of_the_patch() -> None:
+    assert windows_along(390, 128, 199, 8) == windows_along(390, 128, 192, 8)
 
 
 def test_a_photo_is_fitted_into_long_and_short_side() -> None:

@@ -159,6 +159,19 @@ def test_a_kept_process_finds_what_its_last_task_left() -> None:
             os.kill(process, 0)
 
 
+def hold(n_bytes: int) -> int:
+    if n_bytes:
+        keep.held = b"1" * n_bytes  # type: ignore[attr-defined]
+        time.sleep(1.2)  # loky looks at what a process holds once a second
+    return os.getpid()
+
+
+def test_a_process_that_keeps_much_is_not_replaced() -> None:
+    with KeptProcesses(2) as processes:
+        first, second, third = [processes.submit(0, hold, n_bytes) for n_bytes in (0, 4 * 10**8, 0)]
+        assert first() == second() == third()
+
+
 def test_one_kept_process_is_this_one() -> None:
     with KeptProcesses(1) as processes:
         assert processes.submit(0, os.getpid)() == os.getpid()

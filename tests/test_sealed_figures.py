@@ -43,6 +43,8 @@ def test_the_document_is_that_of_sealed(image_ids: list[str]) -> None:
         lambda text: text.replace(b'"b": 7', b'"b": 8'),
         lambda text: text.replace(b'"b": 7', b'"b": "7"'),
         lambda text: text.replace(b'"b": 7', b'"b": 7.0'),
+        lambda text: text.replace(b'"b": 7', b'"b": 99999999999999999999'),
+        lambda text: text.replace(b'"b": 7', b'"b": ' + 100_000 * b"["),
         lambda text: text.replace(b'"b"', b'"a"'),
         lambda text: text.replace(b'"file": "a"', b'"file": "b"'),
         lambda text: text[: text.index(b'"b"') + 1],
@@ -59,7 +61,7 @@ def test_damage_is_refused(damage: object) -> None:
     damaged = damage(text)
     try:
         _, found = unsealed_lines(io.BytesIO(damaged), "images")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         return
     assert dict(found) == {"a": 0, "b": 7, "c": 14}, damaged
 

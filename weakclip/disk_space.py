@@ -77,16 +77,16 @@ class Counted:
     """The parts of what is written, one after the other, and how many bytes they have together."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts, self._taken = iter(parts), 0
+        self._parts, self.taken = iter(parts), 0
 
     def __iter__(self) -> Iterator[bytes]:
         for part in self._parts:
-            self._taken += len(part)
+            self.taken += len(part)
             yield part
 
     def n_bytes(self) -> int:
         """Of all parts; those that were not taken are made for it."""
-        return self._taken + sum(map(len, self._parts))
+        return self.taken + sum(map(len, self._parts))
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = False) -> None:
@@ -96,11 +96,15 @@ def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = Fa
     for files that must outlive a power cut.
     """
     part, parts = path.with_name(f"{path.name}.part"), Counted([content] if isinstance(content, bytes) else content)
-    with room_for(part, parts.n_bytes), part.open("wb") as file:
-        file.writelines(parts)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
+    try:
+        with room_for(part, parts.n_bytes), part.open("wb") as file:
+            file.writelines(parts)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+    except BaseException:  # of whatever makes the parts
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
 
 
@@ -109,7 +113,8 @@ def written_aside(content: Iterable[bytes]) -> IO[bytes]:
     parts = Counted(content)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
-        with full_disk_told(Path(tempfile.gettempdir(), "a list of images"), parts.n_bytes):
+        # Only what was taken is counted: to make the rest may be all the work there is.
+        with full_disk_told(Path(tempfile.gettempdir(), "a list of images"), lambda: parts.taken):
             file.writelines(parts)
             file.seek(0)
     except BaseException:

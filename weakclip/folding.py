@@ -22,16 +22,22 @@ def fold_laterals(model: WeakClip) -> WeakClip:
     The model itself stays as it is; parts that do not change are shared with it. What follows the pyramid's channels in a level
     (score map, tokens of a second encoder) still goes through the lateral.
     """
-    if not isinstance(model.pyramid, PyramidAdapter):
+    if not any(raised.out_channels > lateral.out_channels for raised, lateral in pairs(model)):
         return model
     folded = copy.copy(model)
     folded._modules = dict(model._modules)
     folded.pyramid, folded.neck = copy.deepcopy(model.pyramid), copy.deepcopy(model.neck)
-    for up_sampling, lateral in zip((folded.pyramid.to_4x, folded.pyramid.to_2x), folded.neck.laterals, strict=False):
-        raised = up_sampling[-1]
-        if isinstance(raised, nn.ConvTranspose2d) and raised.out_channels > lateral.out_channels:
-            fold(raised, lateral)
+    for raised, lateral in pairs(folded):
+        fold(raised, lateral)
     return folded
+
+
+def pairs(model: WeakClip) -> list[tuple[nn.ConvTranspose2d, nn.Conv2d]]:
+    """Of each level that ends in a transposed convolution: that, and the lateral after it."""
+    if not isinstance(model.pyramid, PyramidAdapter):
+        return []
+    levels = zip((model.pyramid.to_4x, model.pyramid.to_2x), model.neck.laterals, strict=False)
+    return [(raised, lateral) for (*_, raised), lateral in levels if isinstance(raised, nn.ConvTranspose2d)]
 
 
 @torch.no_grad()
@@ -49,5 +55,5 @@ def fold(raised: nn.ConvTranspose2d, lateral: nn.Conv2d) -> None:
 
 
 def kernel(weight: Tensor) -> nn.Parameter:
-    """Of a convolution (out, in, h, w), laid out as all of the network's."""
+    """Of a convolution, (out, in, h, w), or a transposed one, (in, out, h, w), laid out as all of the network's."""
     return nn.Parameter(weight.contiguous(memory_format=torch.channels_last))

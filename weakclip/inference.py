@@ -53,11 +53,11 @@ def windows_along(size: int, window: int, stride: int, patch: int) -> list[tuple
 def even_windows(size: int, most: int, patch: int) -> list[tuple[int, int]]:
     """Start and end of the fewest windows of at most ``most`` pixels that cover a side, all of one length, whole patches.
 
-    Two of them overlap by less than a patch; one that covers the side alone is as long as that.
+    Two of them overlap by less than two patches; one that covers the side alone is as long as that.
     """
-    count = -(-size // most)
-    if count == 1:
+    if size <= most:
         return [(0, size)]
+    count = -(-size // (most // patch * patch))
     length = -(-size // (count * patch)) * patch
     starts = [index * (size - length) // (count - 1) for index in range(count)]
     return [(start, start + length) for start in starts]

@@ -229,7 +229,8 @@ class MasksParams(Section):
     """Whether each scale is also seen mirrored. Paper: true."""
     stride: Count
     """Step of the sliding window, pixels, up to clip.image_size. Paper: 341. A longer one makes windows longer, too:
-    the fewest of at most that side that cover a view, all of one size, with hardly any overlap; less than half of the time."""
+    the fewest of at most that side that cover a view, all of one size, with hardly any overlap. One and a half times
+    clip.image_size takes less than half of the time; a little more than it makes windows of half that size, which do harm."""
     tag_filter: bool
     """Whether only background and the classes of the image's tags compete for a pixel."""
     share_absent: bool

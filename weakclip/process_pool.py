@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor, process_executor
 
 from weakclip.errors import WeakClipError
 from weakclip.workers import workers
@@ -67,13 +67,17 @@ class KeptProcesses:
     """
 
     def __init__(self, count: int) -> None:
-        self._executors: list[Executor] = [ThisProcess()]
-        if count > 1:
-            start = {"timeout": None, "initializer": end_with, "initargs": (os.getpid(),)}
-            self._executors = [ProcessPoolExecutor(max_workers=1, **start) for _ in range(count)]
+        self._executors: dict[int, Executor] = {} if count > 1 else {0: ThisProcess()}
+        self._count = count
 
     def __len__(self) -> int:
-        return len(self._executors)
+        return self._count
+
+    def _executor(self, where: int) -> Executor:
+        if where not in self._executors:
+            start = {"timeout": None, "initializer": _stay_with, "initargs": (os.getpid(),)}
+            self._executors[where] = ProcessPoolExecutor(max_workers=1, **start)
+        return self._executors[where]
 
     def submit(self, where: int, function: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
         """Let a process do a task after those that it has; returns the function that waits for the result.
@@ -82,7 +86,7 @@ class KeptProcesses:
         there is not enough memory; in this process that is raised at once.
         """
         with _deaths_named(None):
-            task = self._executors[where].submit(_noted, None, function, *arguments)
+            task = self._executor(where).submit(_noted, None, function, *arguments)
 
         def result() -> Result:
             with _deaths_named(None):
@@ -94,9 +98,15 @@ class KeptProcesses:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for executor in self._executors:
+        for executor in self._executors.values():
             if isinstance(executor, ProcessPoolExecutor):
                 executor.shutdown(kill_workers=True)  # whatever they do or keep, nobody asks for it any more
+
+
+def _stay_with(parent: int) -> None:
+    """`end_with`, and until then: loky would replace a process that holds much more after a task than after its first one."""
+    process_executor._USE_PSUTIL = False
+    end_with(parent)
 
 
 def end_with(parent: int) -> None:

@@ -25,6 +25,7 @@ from weakclip.ranks import world
 
 LARGE = 256 * 1024 * 1024  # bytes; a larger input is known by its size and its two ends
 END = 4 * 1024 * 1024
+AT_A_TIME = 1000  # names of a folder
 KEPT_SLOTS = 4  # of a stage, newest first
 KEPT = ".kept"
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -241,12 +242,15 @@ def _remove(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    while some := _some_names(path):
+    more = True
+    while more:
+        some = _some_names(path)
         for name in some:
             _remove(path / name)
+        more = len(some) == AT_A_TIME  # where names come back, as some network file systems let them, `rmdir` says so
     path.rmdir()
 
 
 def _some_names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, 1000)]
+        return [entry.name for entry in islice(entries, AT_A_TIME)]

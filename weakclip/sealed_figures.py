@@ -41,6 +41,13 @@ def unsealed_lines(file: IO[bytes], name: str) -> tuple[dict[str, Any], ImageFig
     Raises:
         ValueError: it is no such document, or is damaged.
     """
+    try:
+        return _unsealed_lines(file, name)
+    except (OverflowError, RecursionError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"it is not laid out as an index: {type(error).__name__}: {error}") from error
+
+
+def _unsealed_lines(file: IO[bytes], name: str) -> tuple[dict[str, Any], ImageFigures[int]]:
     opening = f'  "{name}": {{\n'.encode()
     rest, numbers, image_ids = bytearray(), array("q"), None
 
