@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from weakclip.disk_space import room_for, write_whole
+from weakclip.disk_space import room_for, write_whole, written_aside
 from weakclip.errors import WeakClipError
 from weakclip.features.shards import Column, ShardLayout, create_shard
 from weakclip.masks import read_mask, write_mask
@@ -91,6 +93,39 @@ def test_the_size_of_a_checkpoint_is_told_exactly(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "state.pt", 3, {"network": NETWORK}, OPTIMIZER)
     state = {"step": 3, "optimizer": OPTIMIZER.state_dict(), "modules": {"network": NETWORK.state_dict()}}
     assert saved_bytes(state) == (tmp_path / "state.pt").stat().st_size
+
+
+class FullFile(io.BytesIO):
+    """Takes one part, and then there is no room."""
+
+    def writelines(self, parts: Iterable[Any], /) -> None:
+        next(iter(parts))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_beside_work_is_said_before_the_rest_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", FullFile)
+    made = list[int]()
+
+    def parts() -> Iterator[bytes]:
+        for number in range(100):
+            made.append(number)
+            yield b"a row\n"
+
+    with pytest.raises(WeakClipError, match="a list of images needs"):
+        written_aside(parts())
+    assert made == [0]
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_a_file_whose_parts_fail_is_not_left_half_written(error: type[BaseException], tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"a row\n"
+        raise error
+
+    with pytest.raises(error):
+        write_whole(tmp_path / "table.csv", parts())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
