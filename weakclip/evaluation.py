@@ -9,10 +9,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from weakclip.selection import select
 Mask = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
 Pair = tuple[Path | Mask, Path | Mask]
-PAIRS_AT_ONCE = 64
+PAIRS_AT_ONCE: Final = 64
 T = TypeVar("T")
 
 
@@ -42,27 +42,44 @@ def confusion_matrix(prediction: Mask, truth: Mask, num_classes: int) -> Confusi
         raise ValueError(f"expected one shape, got a prediction of {prediction.shape} for a truth of {truth.shape}")
     if prediction.dtype != np.uint8 or truth.dtype != np.uint8:
         raise ValueError(f"expected uint8 masks, got {prediction.dtype} and {truth.dtype}")
-    true, predicted, lengths = runs(prediction, truth)
-    for name, indices in (("truth", true), ("prediction", predicted)):
-        beyond = indices[(indices >= num_classes) & (indices != IGNORE)]
-        if beyond.size:
-            raise ValueError(f"the {name} has index {beyond.max()}, expected 0 to {num_classes - 1} or {IGNORE}")
-    known = true != IGNORE
-    cells = true[known] * (num_classes + 1) + np.minimum(predicted[known], num_classes)
-    counts = np.bincount(cells, lengths[known], minlength=num_classes * (num_classes + 1))  # float64, exact up to 2**53
-    return counts.astype(np.int64).reshape(num_classes, num_classes + 1)
+    ends = run_ends(prediction, truth)
+    true, predicted = truth.take(ends), prediction.take(ends)
+    lengths = ends.copy()
+    lengths[1:] -= ends[:-1]
+    lengths[:1] += 1
+    rows, columns = _places(num_classes)
+    side = num_classes + 2
+    # Counted in float64, exact up to 2**53.
+    counts = np.bincount(rows.take(true) + columns.take(predicted), lengths, minlength=side * side).reshape(side, side)
+    if counts[-1].any() or counts[:, -1].any():
+        for name, indices in (("truth", true), ("prediction", predicted)):
+            beyond = indices[(indices >= num_classes) & (indices != IGNORE)]
+            if beyond.size:
+                raise ValueError(f"the {name} has index {beyond.max()}, expected 0 to {num_classes - 1} or {IGNORE}")
+    return counts[:num_classes, : num_classes + 1].astype(np.int64)
 
 
-def runs(prediction: Mask, truth: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The runs of pixels, row by row, in which neither mask (H, W) changes: true index, predicted index and length of each.
+def run_ends(prediction: Mask, truth: Mask) -> NDArray[np.intp]:
+    """Where, row by row, the runs of pixels end in which neither mask (H, W) changes: places in the flat masks, ascending.
 
     Masks are areas, so there are a hundred times fewer runs than pixels, and all that is counted is counted on them.
     """
     true, predicted = truth.ravel(), prediction.ravel()
     changes = true[1:] != true[:-1]
     changes |= predicted[1:] != predicted[:-1]
-    ends = np.append(np.flatnonzero(changes), true.size - 1)[: true.size]
-    return true[ends].astype(np.intp), predicted[ends].astype(np.intp), np.diff(ends, prepend=-1)
+    return np.append(np.flatnonzero(changes), true.size - 1)[: true.size]
+
+
+@cache
+def _places(num_classes: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where an index is counted in a flat table of K + 2 rows (truth) and columns (prediction): (256,) starts of rows, and columns.
+
+    Row and column K are those of 255, K + 1 those of indices that should not be there.
+    """
+    columns = np.full(IGNORE + 1, num_classes + 1)
+    columns[:num_classes] = np.arange(num_classes)
+    columns[IGNORE] = num_classes
+    return columns * (num_classes + 2), columns
 
 
 @dataclass(frozen=True)

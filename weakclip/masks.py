@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 import numpy as np
@@ -38,10 +40,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         WeakClipError: names the file that is missing, damaged or has colours instead of indices.
     """
-    try:
-        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for, a device read without end
-    except OSError:
-        content = b""  # what is wrong with it is said below
+    content = _content(path)
     plain = decode_plain_png(content, LARGEST_PIXELS)
     if plain is not None:
         return plain.copy()
@@ -56,6 +55,19 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         raw_mode = image.tile[0].args if image.tile else None
         step = GREY_STEPS.get(raw_mode, 1) if isinstance(raw_mode, str) else 1
         return np.array(image, dtype=np.uint8) // step
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; none of what cannot be read or is no file: a pipe would be waited for, a device read without end."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(file)
+            return os.read(file, status.st_size) if S_ISREG(status.st_mode) else b""
+        finally:
+            os.close(file)
+    except OSError:
+        return b""
 
 
 def is_mask(path: Path) -> bool:
