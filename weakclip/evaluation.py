@@ -72,9 +72,9 @@ def run_ends(prediction: Mask, truth: Mask) -> NDArray[np.intp]:
 
 @cache
 def _places(num_classes: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where an index is counted in a flat table of K + 2 rows (truth) and columns (prediction): (256,) starts of rows, and columns.
+    """Where an index is counted in a flat table of K + 2 rows (truth) and columns (prediction): its row's start and its column.
 
-    Row and column K are those of 255, K + 1 those of indices that should not be there.
+    Each is (256,). Row and column K are those of 255, K + 1 those of indices that should not be there.
     """
     columns = np.full(IGNORE + 1, num_classes + 1)
     columns[:num_classes] = np.arange(num_classes)
