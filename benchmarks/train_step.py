@@ -152,6 +152,7 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
         sizes=size.sizes(),
         image_size=p.clip.image_size,
         precision=precision,
+        recompute=p.weakclip.recompute,
     )
     make, objective, tuning = training(p, network, store, records, folder / "masks")
     torch.autograd.set_detect_anomaly(kind == "released", check_nan=True)

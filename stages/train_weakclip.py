@@ -83,6 +83,7 @@ def main(
         image_size=image_size,
         precision=p.clip.precision,
         second=second,
+        recompute=p.weakclip.recompute,
     )
     model = network.model
     marked = held_out(len(index.training), p.weakclip.held_out_share, p.seed)

@@ -98,7 +98,7 @@ def curves(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_few_steps_lower_the_loss(dataset: Dataset) -> None:
-    batch = batches(dataset)(0)
+    batch = batches(dataset)(0).to(torch.device("cpu"))
 
     @torch.no_grad()
     def loss(model: WeakClip) -> float:

@@ -109,6 +109,13 @@ def test_colour_distortion_is_in_the_tokens_only(records: list[Record], tmp_path
     assert not torch.equal(plain.tokens[0], coloured.tokens[0])
 
 
+def test_cached_tokens_wait_as_they_are_stored_and_are_float32_on_the_device(records: list[Record], tmp_path: Path) -> None:
+    waiting = make(records, tmp_path, "cached", 0)
+    ready = waiting.to(torch.device("cpu"))
+    assert (waiting.tokens[0].dtype, ready.tokens[0].dtype) == (torch.float16, torch.float32)
+    assert torch.equal(waiting.tokens[0].float(), ready.tokens[0])
+
+
 def test_a_step_is_the_same_whenever_it_is_made(records: list[Record], tmp_path: Path) -> None:
     first, again, other = (make(records, tmp_path, "online", step) for step in (5, 5, 6))
     assert torch.equal(first.seeds, again.seeds) and torch.equal(first.tokens[0], again.tokens[0])

@@ -18,6 +18,7 @@ from weakclip.device import device
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
 from weakclip.features.store import FeatureStore
 from weakclip.features.views import render_photo
+from weakclip.heap import give_back
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
@@ -102,6 +103,8 @@ def adapt(
     start = start_crfs(processes)
 
     def losses(step: int) -> dict[str, Tensor]:
+        if model.recompute:
+            give_back()  # what the last step has freed, or the room that differing steps have used adds up
         seed_torch(seed, "weakclip dropout", step)
         batch = make_batch(step).to(target)
         names.clear()

@@ -220,6 +220,9 @@ class WeakClipParams(Section):
     """Distances of the neighbours that PAR looks at, pixels of the loss maps. AFA, at full size: 1, 2, 4, 8, 12, 24."""
     boundary_par_iterations: Count
     """Iterations of that PAR. AFA: 10."""
+    recompute: bool
+    """Whether the repaired variant computes inner values again for the gradient instead of keeping them: a fifth less memory at
+    full size, a seventh slower, the same weights."""
 
 
 class MasksParams(Section):

@@ -25,7 +25,7 @@ from weakclip.seeding import rng
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """``tokens``: per tapped block (B, 1 + h w, C) float32. ``height``, ``width``: the grid. ``photos``: (B, S, S, 3) uint8.
+    """``tokens``: per tapped block (B, 1 + h w, C) float32, or float16 while it waits. ``height``, ``width``: the grid. ``photos``: (B, S, S, 3) uint8.
     ``seeds``: (B, S, S) int64, 255 unsure or outside the photo. ``tags``: 1-based classes of each image.
     ``images``: (B, 3, H, W) RGB, 0..255, in place of tokens, for a network that has an encoder of its own."""
 
@@ -39,8 +39,8 @@ class Batch:
     images: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch with its tensors on a device."""
-        tokens = [block.to(device, non_blocking=True) for block in self.tokens]
+        """The batch with its tensors on a device, tokens in float32: as they are stored, they take half the room and the way."""
+        tokens = [block.to(device, non_blocking=True).float() for block in self.tokens]
         images = None if self.images is None else self.images.to(device, non_blocking=True)
         return replace(self, tokens=tokens, images=images, seeds=self.seeds.to(device, non_blocking=True))
 
@@ -57,7 +57,7 @@ class CachedViews:
         return self.store.view(row), row
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
-        """Tokens (B, 1 + h w, C) float32 of each block, read from the store; the photos are not looked at."""
+        """Tokens (B, 1 + h w, C) of each block, float16 or float32 as the store has them; the photos are not looked at."""
         blocks = self.store.read_batch([row for _, row in chosen], blocks=self.store.all_blocks)
         return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 

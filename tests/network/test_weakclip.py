@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from weakclip.clip.model import Clip, load_clip
@@ -159,3 +159,26 @@ def test_bfloat16_gives_nearly_the_same_results_and_gradients_in_float32(clip: C
         found.append((logits, scores, gradient))
     for exact, rough in zip(*found, strict=True):
         assert 0 < (rough - exact).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_values_are_computed_again_or_kept_for_the_same_gradients(clip: Clip, precision: str) -> None:
+    found, kept = [], []
+    for recompute in (False, True):
+        model = build(clip).train()
+        model.precision, model.recompute = precision, recompute
+        storages: dict[int, Tensor] = {}  # by address; held, so that no address is used twice
+
+        def keep(value: Tensor, storages: dict[int, Tensor] = storages) -> Tensor:
+            storages[value.untyped_storage().data_ptr()] = value
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            torch.manual_seed(2)
+            outputs = model.decode(tokens(8, 8), 8, 8)
+            kept.append(sum(value.untyped_storage().nbytes() for value in storages.values()))
+        torch.stack([output.square().mean() for output in outputs]).sum().backward()
+        found.append([*outputs, *(p.grad for p in model.parameters() if p.grad is not None)])
+
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert kept[1] < 0.7 * kept[0]

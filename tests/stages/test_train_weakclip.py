@@ -59,6 +59,14 @@ def test_weights_card_and_figures_are_written(capsys: pytest.CaptureFixture[str]
     assert not list(Path(".resume/train_weakclip").iterdir())
 
 
+def test_values_computed_again_for_the_gradient_give_the_same_weights() -> None:
+    train_weakclip.main()
+    kept = (OUTS[0] / "weakclip.safetensors").read_bytes()
+    change_params(Path("params.yaml"), {"weakclip.recompute": True})
+    train_weakclip.main()
+    assert (OUTS[0] / "weakclip.safetensors").read_bytes() == kept
+
+
 def test_curves_can_be_watched_where_dvc_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     curves, seen = OUTS[1] / "plots" / "metrics", []
     log = StepLog.log

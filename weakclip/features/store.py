@@ -92,9 +92,9 @@ class FeatureStore:
     def read_batch(
         self, rows: Sequence[int], out: Mapping[int, Floats] | None = None, blocks: Sequence[int] | None = None
     ) -> dict[int, Floats]:
-        """Return the tokens (B, 1 + h * w, C) by block, CLIP's or those asked for, of rows with equally many tokens, float32.
+        """Return the tokens (B, 1 + h * w, C) by block, CLIP's or those asked for, of rows with equally many tokens.
 
-        out may hold arrays to fill, float16 or float32, of at least B rows each; what is returned then are windows on them.
+        They are float16 or float32, as `read` gives them. out may hold arrays to fill, float16 or float32, of at least B rows each; what is returned then are windows on them.
         """
         counts = {self.tokens(row) for row in rows}
         if len(counts) != 1:
@@ -102,7 +102,7 @@ class FeatureStore:
         wanted = self.blocks if blocks is None else blocks
         count = counts.pop()
         if out is None:
-            out = {block: np.empty((len(rows), count, self._widths[block]), dtype=np.float32) for block in wanted}
+            out = {block: np.empty((len(rows), count, self._widths[block]), dtype=self._format.decoded) for block in wanted}
         batch = {block: out[block][: len(rows)] for block in wanted}
         for block, array in batch.items():
             shape = (len(rows), count, self._widths[block])

@@ -21,7 +21,9 @@ Floats = NDArray[np.floating[Any]]
 
 
 class TokenFormat(Protocol):
-    """``name``: as in `features.dtype`."""
+    """``name``: as in `features.dtype`. ``decoded``: what tokens are, as they come back."""
+
+    decoded: np.dtype[np.floating[Any]]
 
     @property
     def name(self) -> str:
@@ -48,6 +50,7 @@ class HalfTokens:
     """Numbers of 16 bits, as they are: relative error up to 0.05 %, nothing above 65,504."""
 
     name = "float16"
+    decoded = np.dtype(np.float16)
 
     def columns(self, block: int, width: int) -> tuple[Column, ...]:
         return (Column(name=f"block_{block}", shape=(width,), dtype="<f2"),)
@@ -71,6 +74,7 @@ class ByteTokens:
     """
 
     name = "int8"
+    decoded = np.dtype(np.float32)
 
     def columns(self, block: int, width: int) -> tuple[Column, ...]:
         return (

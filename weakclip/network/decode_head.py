@@ -30,7 +30,7 @@ class Level(nn.ModuleList):
 
     def __init__(self, channels: int, blocks: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__(
-            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm(channels), nn.ReLU())
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm(channels), nn.ReLU(inplace=True))
             for _ in range(blocks)
         )
 
@@ -65,8 +65,11 @@ class DecodeHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        features: Tensor = sum(  # type: ignore[assignment]
+        raised = (
             resized(convolve(level, self.climb(sizes, index)), sizes[0])
             for index, (convolve, level) in enumerate(zip(self.levels, levels, strict=True))
         )
+        features = 0 + next(raised)  # a copy, for the others are added in place, and its gradient needs it as it is
+        for one in raised:
+            features += one
         return self.classify(self.dropout(features)), features

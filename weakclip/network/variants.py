@@ -35,9 +35,11 @@ def build_variant(
     image_size: int,
     precision: str = "float32",
     second: SecondEncoder | None = None,
+    recompute: bool = False,
 ) -> Network:
     """``variant``: repaired or published. ``image_size``: side of training views and windows, pixels. ``precision``: what it
-    computes in, float32 or bfloat16. ``second``: a second frozen encoder, for the repaired variant.
+    computes in, float32 or bfloat16. ``second``: a second frozen encoder, for the repaired variant. ``recompute``: see
+    `WeakClip`, for the repaired variant.
 
     Published starts from a copy of a frozen CLIP; one that is not frozen becomes its own.
     """
@@ -56,6 +58,7 @@ def build_variant(
         sizes=sizes,
         precision=precision,
         second_width=0 if second is None else second.width,
+        recompute=recompute,
     )
     encoder = paired(ImageEncoder(clip, blocks, precision), second)
     return Network(model=model, encoder=encoder, multiple=clip.patch, resize=resize_photo)

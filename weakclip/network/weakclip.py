@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from weakclip.network.context_decoder import CoAttention, ContextDecoder
 from weakclip.network.decode_head import DecodeHead
 from weakclip.network.neck import Neck
 from weakclip.network.pyramid import PlainPyramid, PyramidAdapter
+from weakclip.network.recomputed import recomputed
 from weakclip.network.score_map import append_scores, merge_background, score_map
 from weakclip.network.second_encoder import SecondProjection
 from weakclip.weights import load_into
@@ -59,7 +61,8 @@ class WeakClip(nn.Module):
     ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
     resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
     whoever has its tokens may bring them. ``precision``: what it computes in, float32 or bfloat16; results are float32.
-    ``second``: for a second frozen encoder, whose tokens then follow CLIP's.
+    ``second``: for a second frozen encoder, whose tokens then follow CLIP's. ``recompute``: whether all but the decode head is
+    computed again in the backward pass, which takes less memory and more time; for norms that do not depend on the batch.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
@@ -78,6 +81,7 @@ class WeakClip(nn.Module):
         encoder: ImageEncoder | None = None,
         precision: str = "float32",
         second: SecondProjection | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder  # first, so that what it shares with the projection is stored under its name
@@ -86,7 +90,7 @@ class WeakClip(nn.Module):
         self.co_attention = co_attention
         self.pyramid, self.neck, self.head = pyramid, neck, head
         self.background, self.align_corners, self.precision = background, align_corners, precision
-        self.second = second
+        self.second, self.recompute = second, recompute
 
     @property
     def num_classes(self) -> int:
@@ -108,20 +112,27 @@ class WeakClip(nn.Module):
     def decode(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> Decoded:
         """What `forward` gives, and the features of the decode head."""
         tokens, others = (tokens, None) if self.second is None else (tokens[:-1], tokens[-1])
+        through = recomputed if self.recompute else operator.call
         with arithmetic(self.precision):
             if texts is None:
-                texts = self.text_encoder()
+                texts = through(self.text_encoder)
             visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
             texts = texts.expand(len(visual), -1, -1)
             if self.co_attention is not None:
-                texts, visual = self.co_attention(texts, visual)
+                texts, visual = through(self.co_attention, texts, visual)
             scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
             maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
-            levels = append_scores(self.pyramid(maps), scores, self.align_corners)
-            if self.second is not None:
-                levels = append_scores(levels, self.second(others, height, width))
-            logits, features = self.head(self.neck(levels))
+            second = None if self.second is None else self.second(others, height, width)
+            logits, features = self.head(through(self._levels, maps, scores, second))
         return Decoded(logits.float(), scores.float(), features.float())
+
+    def _levels(self, maps: Sequence[Tensor], scores: Tensor, second: Tensor | None) -> list[Tensor]:
+        """What the decode head is given: the pyramid with its score maps, and the second encoder's tokens, after the neck."""
+        levels = append_scores(self.pyramid(maps), scores, self.align_corners)
+        if second is not None:
+            levels = append_scores(levels, second)
+        joined: list[Tensor] = self.neck(levels)
+        return joined
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Buffers, and parameters that are not frozen, each once: what is worth storing."""
@@ -139,10 +150,11 @@ def build_weakclip(
     sizes: WeakClipSizes,
     precision: str = "float32",
     second_width: int = 0,
+    recompute: bool = False,
 ) -> WeakClip:
     """The repaired variant: chained context decoder, trained pyramid adapter, background as the best of its words.
 
-    ``second_width``: channels of a second encoder's tokens; 0 where there is none.
+    ``second_width``: channels of a second encoder's tokens; 0 where there is none. ``recompute``: see `WeakClip`.
     """
     background = background_phrases(background_words)
     phrases = [*background, *(describe(name, others) for name, others in zip(class_names, synonyms, strict=True))]
@@ -162,6 +174,7 @@ def build_weakclip(
         background=len(background),
         precision=precision,
         second=SecondProjection(second_width, sizes.channels) if second_width else None,
+        recompute=recompute,
     )
     for part in (model.pyramid, model.neck, model.head):
         part.to(memory_format=torch.channels_last)  # token maps come so; a quarter of the step's time on a CPU
