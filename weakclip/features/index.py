@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from weakclip.sealed_figures import sealed_lines, unsealed_lines
 INDEX: Final = "index.json"
 FORMAT: Final = 2
 HEAD: Final = 100  # bytes in which the format is
+MAPPED: Final = 16  # shards: pages that were read stay mapped of so many, and count as memory of this process
 
 
 def shard_name(number: int) -> str:
@@ -111,13 +113,15 @@ class ShardFolder:
     """Reads rows by their number in the folder, opening each shard when it is first asked for.
 
     remedy is what to do about a damaged or missing file, for the hint of the error. open_at_most: how many shards are kept
-    open, those that were opened last; one that is opened again is checked again. index: a part of the folder's.
+    open, those that were opened last; one that is opened again is checked again. index: a part of the folder's. Memory does not
+    grow with the number of shards: pages of the files stay mapped of a few of them.
     """
 
     def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None, index: Index | None = None) -> None:
         self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
         self.index = read_index(folder, remedy) if index is None else index
         self._readers: dict[int, ShardReader] = {}
+        self._mapped: deque[ShardReader] = deque()  # not a dictionary: several threads may read
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -166,4 +170,8 @@ class ShardFolder:
             self._readers[number] = reader
             if self._open_at_most is not None and len(self._readers) > self._open_at_most:
                 self._readers.pop(next(iter(self._readers)), None)
+        if reader not in self._mapped:
+            self._mapped.append(reader)
+            if len(self._mapped) > MAPPED:
+                self._mapped.popleft().let_go()
         return reader
