@@ -140,6 +140,7 @@ def score() -> None:
     sure = {choice.record.image_id: confidence[choice.record.image_id] for choice in choices if choice.record.split == "val"}
     sure |= predict_masks(chosen, stub_probabilities, results / "gallery", results / "gallery.jsonl")
     masks["training"] = results / "gallery"
+    image_iou |= evaluate.score_chosen(chosen, masks, confusions, index.classes.num_classes)
     gallery = evaluate.draw_gallery(choices, masks, None, image_iou, sure, results / "report" / "images")
     earlier = StageFigures(stage="refined", block=evaluate.read_block(Path("data/results"), "refined"))
     evaluate.write_figures(results, index, (earlier, StageFigures(stage="val", block=val)), confusions, gallery)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from stages._cli import run
 from weakclip.crf import CrfKernel
-from weakclip.datasets.index import Dataset, read_dataset
+from weakclip.datasets.index import Dataset, Record, read_dataset
 from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.evaluation import (
     Confusion,
     changed_shares,
     class_rows,
     confusion_rows,
+    count_records,
     mean_iou,
     percent,
     score_records,
@@ -41,6 +42,7 @@ from weakclip.validation import mean, predict_masks
 from weakclip.workers import workers
 
 MEASURED_BY = {"seed": "train_cam", "pseudo": "generate_masks", "refined": "refine_masks"}
+RANKED = ("refined", "val")  # stages whose masks the gallery's images are chosen by
 OVERLAYS = 4  # photos of each kind for `dvc plots`
 FILES = ("metrics.json", "class_iou.json", "confusion.json", "quality.json", "predictions", "overlays", "report")
 
@@ -85,7 +87,7 @@ def main(
     sure |= predict_masks(chosen, predict, predicted, slot.folder / "gallery.jsonl", kernel)
     masks["training"] = predicted
     labelled = [record for record in chosen if record.mask is not None]
-    image_iou["training"] = score_records(labelled, predicted, index.classes.num_classes)[1]
+    image_iou |= score_chosen(labelled, masks, confusions, index.classes.num_classes)
     for name in ("report", "overlays"):
         shutil.rmtree(slot.folder / name, ignore_errors=True)
     store = ScoreStore(cams) if cams.is_dir() else None  # imported seeds come without maps
@@ -106,12 +108,23 @@ def read_block(results: Path, stage: str) -> Mapping[str, object]:
 
 
 def measure(index: Dataset, masks: Mapping[str, Path]) -> tuple[dict[str, Confusion], dict[str, ImageFigures[float]]]:
-    """By stage, where there are true masks: counts over all images, and each image's IoU."""
+    """By stage, where there are true masks: counts over all images, and of those that images are ranked by each one's IoU."""
     confusions, image_iou = {}, {}
     for stage, folder in masks.items():
         if labelled := index.labelled("val" if stage == "val" else "train"):
-            confusions[stage], image_iou[stage] = score_records(labelled, folder, index.classes.num_classes, workers())
+            if stage in RANKED:
+                confusions[stage], image_iou[stage] = score_records(labelled, folder, index.classes.num_classes, workers())
+            else:
+                confusions[stage] = count_records(labelled, folder, index.classes.num_classes, workers())
     return confusions, image_iou
+
+
+def score_chosen(
+    labelled: Sequence[Record], masks: Mapping[str, Path], confusions: Mapping[str, Confusion], num_classes: int
+) -> dict[str, ImageFigures[float]]:
+    """The IoU of the gallery's training images in the stages of which `measure` kept none."""
+    stages = [stage for stage in masks if stage == "training" or (stage in confusions and stage not in RANKED)]
+    return {stage: score_records(labelled, masks[stage], num_classes)[1] for stage in stages}
 
 
 def val_figures(

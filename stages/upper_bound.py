@@ -17,7 +17,7 @@ from weakclip.deeplab.prediction import load_deeplab, predict_probabilities
 from weakclip.deeplab.recipe import Retraining
 from weakclip.deeplab.retraining import retrain
 from weakclip.errors import WeakClipError
-from weakclip.evaluation import mean_iou, percent, score_records
+from weakclip.evaluation import count_records, mean_iou, percent
 from weakclip.params_schema import EvaluateParams
 from weakclip.progress import say
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
@@ -70,7 +70,7 @@ def measure(deeplab: Path, index: Dataset, how: EvaluateParams, folder: Path) ->
     kernel = CrfKernel(**how.crf.model_dump()) if how.crf.iterations > 0 else None
     records, masks = index.labelled("val"), folder / "predictions"
     predict_masks(records, predict, masks, folder / "predictions.jsonl", kernel)
-    confusion, _ = score_records(records, masks, index.classes.num_classes, workers())
+    confusion = count_records(records, masks, index.classes.num_classes, workers())
     return percent(mean_iou(confusion))
 
 

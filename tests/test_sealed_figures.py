@@ -1,4 +1,4 @@
-"""Sealed documents with a number for each of many images."""
+"""Sealed documents with a number for each of many images, and rows of a table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import io
 import json
 import tracemalloc
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 
 from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.sealed import sealed
-from weakclip.sealed_figures import TOGETHER, sealed_lines, unsealed_lines
+from weakclip.sealed_figures import TOGETHER, read_figures, sealed_lines, unsealed_lines
+from weakclip.table import Table
 
-CONTENT = {"format": 2, "attributes": {"z": (1, 2), "a": {"images": {}}}, "shards": [{"file": "a", "rows": 3}], "zoom": "ß"}
+CONTENT = {"format": 2, "attributes": {"z": (1, 2), "a": {"images": {}}}, "zoom": "ß"}
 MANY = [f"photo {number:05d}" for number in range(2 * TOGETHER + 1)]
 
 
@@ -22,19 +24,29 @@ def figures(image_ids: Sequence[str]) -> ImageFigures[int]:
     return ImageFigures[int](ImageIds(image_ids), np.arange(len(image_ids)) * 7)
 
 
-def document(image_ids: Sequence[str]) -> bytes:
-    return b"".join(sealed_lines(CONTENT, "images", figures(image_ids)))
+def shards(count: int) -> list[dict[str, object]]:
+    return [{"file": f"shard ö{number}", "rows": number % 7, "crc32": 2**32 - 1 - number} for number in range(count)]
+
+
+def document(image_ids: Sequence[str], rows: Sequence[dict[str, object]]) -> bytes:
+    content = {**CONTENT, "shards": Table.of([rows], COLUMNS), "images": figures(image_ids)}
+    return b"".join(sealed_lines(content))
+
+
+COLUMNS = {"file": str, "rows": int, "crc32": int}
+READ = {"shards": partial(Table.of, kinds=COLUMNS), "images": read_figures}
 
 
 @pytest.mark.parametrize("image_ids", [[], ["a"], ["b", "a", "Käse", 'quoted "c"'], MANY, MANY[::-1]])
-def test_the_document_is_that_of_sealed(image_ids: list[str]) -> None:
-    images = {image_id: 7 * place for place, image_id in enumerate(image_ids)}
-    whole = sealed({**CONTENT, "images": images})
-    assert document(image_ids) == (json.dumps(whole, indent=2) + "\n").encode()
-    for written in (document(image_ids), json.dumps(whole).encode(), json.dumps(whole, indent=1).encode()):
-        content, found = unsealed_lines(io.BytesIO(written), "images")
-        assert content == json.loads(json.dumps(CONTENT))
-        assert dict(found) == images and list(found) == image_ids
+@pytest.mark.parametrize("count", [0, 1, TOGETHER // 2])
+def test_the_document_is_that_of_sealed(image_ids: list[str], count: int) -> None:
+    images, rows = {image_id: 7 * place for place, image_id in enumerate(image_ids)}, shards(count)
+    whole = sealed({**CONTENT, "shards": rows, "images": images})
+    assert document(image_ids, rows) == (json.dumps(whole, indent=2) + "\n").encode()
+    for written in (document(image_ids, rows), json.dumps(whole).encode(), json.dumps(whole, indent=1).encode()):
+        content = unsealed_lines(io.BytesIO(written), READ)
+        assert content == {**json.loads(json.dumps(CONTENT)), "shards": rows, "images": images}
+        assert list(content["images"]) == image_ids
 
 
 @pytest.mark.parametrize(
@@ -46,7 +58,15 @@ def test_the_document_is_that_of_sealed(image_ids: list[str]) -> None:
         lambda text: text.replace(b'"b": 7', b'"b": 99999999999999999999'),
         lambda text: text.replace(b'"b": 7', b'"b": ' + 100_000 * b"["),
         lambda text: text.replace(b'"b"', b'"a"'),
-        lambda text: text.replace(b'"file": "a"', b'"file": "b"'),
+        lambda text: text.replace(b'"rows": 1', b'"rows": 2'),
+        lambda text: text.replace(b'"rows": 1', b'"rows": 1.0'),
+        lambda text: text.replace(b'"rows": 1', b'"rows": true'),
+        lambda text: text.replace(b'"rows": 1', b'"rows": 1, "more": 1'),
+        lambda text: text.replace(b'"rows": 1', b'"file": "a"'),
+        lambda text: text.replace(b'"file": "shard', b'"file": "shart'),
+        lambda text: text.replace(b'  "shards": [\n', b'  "shards": {\n'),
+        lambda text: text[: text.index(b'"rows": 1')],
+        lambda text: text.replace(b"    },\n    {\n", b""),
         lambda text: text[: text.index(b'"b"') + 1],
         lambda text: text[: text.index(b'"checksum"')],
         lambda text: text.replace(b'  "images": {\n', b'  "images": {},\n  "images": {\n'),
@@ -57,26 +77,29 @@ def test_the_document_is_that_of_sealed(image_ids: list[str]) -> None:
 )
 def test_damage_is_refused(damage: object) -> None:
     assert callable(damage)
-    text = document(["a", "b", "c"])
+    text = document(["a", "b", "c"], shards(3))
     damaged = damage(text)
     try:
-        _, found = unsealed_lines(io.BytesIO(damaged), "images")
+        content = unsealed_lines(io.BytesIO(damaged), READ)
     except ValueError:
         return
-    assert dict(found) == {"a": 0, "b": 7, "c": 14}, damaged
+    assert content["images"] == {"a": 0, "b": 7, "c": 14} and content["shards"] == shards(3), damaged
 
 
 def test_memory_is_that_of_the_ids_and_numbers() -> None:
+    """With a row for every sixteen images: that is how many the shards of scores have."""
     few, many = ([f"{number:07d}" for number in range(count)] for count in (20_000, 80_000))
 
     def peak(image_ids: list[str]) -> int:
-        held, file = figures(image_ids), io.BytesIO(document(image_ids))
+        rows = shards(len(image_ids) // 16)
+        content = {"shards": Table.of([rows], COLUMNS), "images": figures(image_ids)}
+        file = io.BytesIO(document(image_ids, rows))
         tracemalloc.start()
-        for _ in sealed_lines(CONTENT, "images", held):
+        for _ in sealed_lines(content):
             pass
-        unsealed_lines(file, "images")
+        unsealed_lines(file, READ)
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest
 
-    assert (peak(many) - peak(few)) / (len(many) - len(few)) < 60
+    assert (peak(many) - peak(few)) / (len(many) - len(few)) < 25

@@ -143,16 +143,19 @@ def score_records(
 ) -> tuple[Confusion, ImageFigures[float]]:
     """Count ``folder/<image_id>.png`` against the true masks of the records that have one.
 
-    Returns what `score_masks` does, and each image's own mean IoU, 0..1 (NaN where every pixel's truth is 255).
+    Returns what `count_records` does, and each image's own mean IoU, 0..1 (NaN where every pixel's truth is 255).
     """
-    labelled = select(records, lambda record: record.mask is not None)
-    pairs = ((folder / f"{record.image_id}.png", record.mask) for record in labelled if record.mask is not None)
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     of_images = array("d")
-    for counts, means in _count(pairs, num_classes, workers, _sum_and_means):
+    for counts, means in _count(_pairs(records, folder), num_classes, workers, _sum_and_means):
         total += counts
         of_images.extend(means)
-    return total, _by_image(labelled, of_images)
+    return total, _by_image((record for record in records if record.mask is not None), of_images)
+
+
+def count_records(records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1) -> Confusion:
+    """What `score_masks` returns for ``folder/<image_id>.png`` and the true masks of the records that have one."""
+    return score_masks(_pairs(records, folder), num_classes, workers)
 
 
 def changed_shares(
@@ -163,7 +166,7 @@ def changed_shares(
     Pixels that are 255 in ``folder`` are left out; NaN where all are.
     """
     pairs = ((other / f"{record.image_id}.png", folder / f"{record.image_id}.png") for record in records)
-    return _by_image(records, chain.from_iterable(_count(pairs, num_classes, workers, _changed)))
+    return _by_image(records, array("d", chain.from_iterable(_count(pairs, num_classes, workers, _changed))))
 
 
 def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, workers: int = 1) -> dict[str, object]:
@@ -177,8 +180,7 @@ def mask_quality(records: Sequence[Record], folder: Path, num_classes: int, work
     for split, suffix in (("train", ""), ("trainaug", "_trainaug")):
         labelled = select(known, partial(_is_of, split))
         if labelled:
-            confusion, _ = score_records(labelled, folder, num_classes, workers)
-            result[f"miou{suffix}"] = percent(mean_iou(confusion))
+            result[f"miou{suffix}"] = percent(mean_iou(count_records(labelled, folder, num_classes, workers)))
             if not suffix:
                 result["split"] = split
             result[f"n{suffix}"] = len(labelled)
@@ -234,8 +236,12 @@ def _is_of(split: str, record: Record) -> bool:
     return record.split == split
 
 
-def _by_image(records: Sequence[Record], figures: Iterable[float]) -> ImageFigures[float]:
-    return ImageFigures(ImageIds(record.image_id for record in records), np.fromiter(figures, np.float64))
+def _pairs(records: Iterable[Record], folder: Path) -> Iterator[Pair]:
+    return ((folder / f"{record.image_id}.png", record.mask) for record in records if record.mask is not None)
+
+
+def _by_image(records: Iterable[Record], figures: array[float]) -> ImageFigures[float]:
+    return ImageFigures(ImageIds(record.image_id for record in records), np.frombuffer(figures, np.float64))
 
 
 def _count(pairs: Iterable[Pair], num_classes: int, workers: int, summary: Callable[[list[Confusion]], T]) -> Iterator[T]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from weakclip.cam.seeds import resize_maps
 from weakclip.datasets.index import Dataset, Record
-from weakclip.image_figures import ImageIds
+from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.images import read_photo, resize_photo, write_image
 from weakclip.masks import PALETTE, read_mask, resize_mask
 from weakclip.selection import Selection
@@ -181,10 +181,11 @@ def _write_indexed(path: Path, indices: NDArray[np.uint8], colours: NDArray[np.u
 
 def _ranked(ranking: Ranking) -> Sequence[str]:
     """The images that have a score, from the worst to the best; equal ones by their id."""
-    image_ids = ImageIds(ranking.scores)
-    scores = np.fromiter(ranking.scores.values(), np.float64)
-    order = np.lexsort((image_ids.utf8, scores if ranking.large_is_good else -scores))  # NaNs last
-    return Selection(image_ids, order[: np.count_nonzero(~np.isnan(scores))])
+    found = ranking.scores
+    if not isinstance(found, ImageFigures):
+        found = ImageFigures(ImageIds(found), np.fromiter(found.values(), np.float64))
+    order = np.lexsort((found.image_ids.utf8, found.numbers if ranking.large_is_good else -found.numbers))  # NaNs last
+    return Selection(found.image_ids, order[: np.count_nonzero(~np.isnan(found.numbers))])
 
 
 def _worst_median_best(image_ids: Sequence[str], count: int) -> list[tuple[str, str]]:

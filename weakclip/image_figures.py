@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from weakclip.selection import Selection, same_items
+from weakclip.selection import Selection, same_items, sliced
 
 Number = TypeVar("Number", int, float)
 TOGETHER: Final = 4096  # ids that are objects at a time
@@ -23,9 +23,13 @@ class ImageIds(Sequence[str]):
     """
 
     def __init__(self, image_ids: Iterable[str]) -> None:
-        rest = iter(image_ids)
-        parts = iter(lambda: [image_id.encode("utf-8") for image_id in islice(rest, TOGETHER)], [])
-        self.utf8 = np.concatenate([np.zeros(0, np.bytes_), *(np.array(part, np.bytes_) for part in parts)])
+        rest, packed, width = iter(image_ids), bytearray(), 1
+        while part := [image_id.encode("utf-8") for image_id in islice(rest, TOGETHER)]:
+            if (longest := max(map(len, part))) > width:
+                packed = bytearray(np.frombuffer(packed, f"S{width}").astype(f"S{longest}").tobytes())
+                width = longest
+            packed += np.array(part, f"S{width}").tobytes()
+        self.utf8 = np.frombuffer(packed, f"S{width}")
         """(n,) bytes, which sort as the ids do."""
         self._sorted, self._order = self.utf8, None
         if (self.utf8[1:] <= self.utf8[:-1]).any():
@@ -53,7 +57,7 @@ class ImageIds(Sequence[str]):
     def __getitem__(self, place: slice) -> Selection[str]: ...
     def __getitem__(self, place: int | slice) -> str | Selection[str]:
         if isinstance(place, slice):
-            return Selection(self, np.arange(len(self), dtype=np.int64)[place])
+            return sliced(self, place)
         return str(self.utf8[place].decode("utf-8"))
 
     def __len__(self) -> int:

@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Selection(Sequence[T]):
-    """Items of a sequence by their places in it, eight bytes for each; ``places``: (n,) from 0.
+    """Items of a sequence by their places in it, four bytes for each; ``places``: (n,) from 0.
 
     A slice of it is another one. Sent to another process it is a tuple of its items, without the rest of the sequence.
     """
 
-    def __init__(self, items: Sequence[T], places: NDArray[np.int64]) -> None:
-        self._items, self.places = items, places
+    def __init__(self, items: Sequence[T], places: NDArray[np.integer]) -> None:
+        self._items, self.places = items, places.astype(np.min_scalar_type(len(items)), copy=False)
 
     @overload
     def __getitem__(self, place: int) -> T: ...
@@ -43,7 +43,13 @@ class Selection(Sequence[T]):
 
 def select(items: Sequence[T], wanted: Callable[[T], object]) -> Selection[T]:
     """The items that are wanted, in their order; each is looked at once, now."""
-    return Selection(items, np.fromiter((place for place, item in enumerate(items) if wanted(item)), np.int64))
+    places = (place for place, item in enumerate(items) if wanted(item))
+    return Selection(items, np.fromiter(places, np.min_scalar_type(len(items))))
+
+
+def sliced(items: Sequence[T], part: slice) -> Selection[T]:
+    """The items of a slice."""
+    return Selection(items, np.arange(*part.indices(len(items)), dtype=np.int64))
 
 
 def same_items(one: Sequence[Any], other: object) -> bool:

@@ -41,7 +41,7 @@ def test_a_row_takes_the_place_where_it_starts() -> None:
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert rows[19_999] == 'photo 019999|a "b",\nc'
-    assert held < 16 * len(rows)
+    assert held < 8 * len(rows)
 
 
 @pytest.mark.parametrize("table", ["", "name\na\n", "name,words\na,b,c\n", 'name,words\na,"b\n'])

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError, of_the_machine
 from weakclip.features.shards import ShardReader, checksum, open_shard, sync_folder
 from weakclip.image_figures import ImageFigures
-from weakclip.sealed_figures import sealed_lines, unsealed_lines
+from weakclip.sealed_figures import read_figures, sealed_lines, unsealed_lines
+from weakclip.table import Row, Table
 
 INDEX: Final = "index.json"
 FORMAT: Final = 2
+COLUMNS: Final = {"file": str, "rows": int, "crc32": int}  # what is kept of each shard
 HEAD: Final = 100  # bytes in which the format is
+MAPPED: Final = 16  # shards: pages that were read stay mapped of so many, and count as memory of this process
 
 
 def shard_name(number: int) -> str:
@@ -36,31 +42,30 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
     Rows are counted over all shards, which are there, named by `shard_name`. Of each the checksum of its rows' checksums is
     kept: it says which shard belongs here, and lets the index stand for all that is in the folder.
     """
-    named = [(shard_name(number), rows) for number, rows in enumerate(shards)]
-    content = {
-        "format": FORMAT,
-        "attributes": attributes,
-        "shards": [
-            {"file": name, "rows": rows, "crc32": checksum([open_shard(folder / name, "").checksums])} for name, rows in named
-        ],
+    proofs = (checksum([open_shard(folder / shard_name(number), "").checksums]) for number in range(len(shards)))
+    columns = {
+        "file": np.array([shard_name(number).encode() for number in range(len(shards))], np.bytes_),
+        "rows": np.array(shards, np.int64),
+        "crc32": np.fromiter(proofs, np.int64),
     }
-    write_whole(folder / INDEX, sealed_lines(content, "images", images), sync=True)
+    content = {"format": FORMAT, "attributes": attributes, "shards": Table(columns), "images": images}
+    write_whole(folder / INDEX, sealed_lines(content), sync=True)
     sync_folder(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What `index.json` says: the attributes of all shards; the file, number of rows and checksum of each of them; each image's
-    first row."""
+    """What `index.json` says: the attributes of all shards; of each of them ``file``, ``rows``, which is their number, and
+    ``crc32``; each image's first row."""
 
     attributes: dict[str, Any]
-    shards: tuple[tuple[str, int, int], ...]
+    shards: Sequence[Row]
     images: Mapping[str, int]
 
     @cached_property
-    def firsts(self) -> tuple[int, ...]:
+    def firsts(self) -> Sequence[int]:
         """The first row of each shard, and the number of all rows."""
-        return tuple(accumulate((rows for _, rows, _ in self.shards), initial=0))
+        return array("q", accumulate((shard["rows"] for shard in self.shards), initial=0))
 
     def shard_of(self, row: int) -> int:
         """The number of the shard that holds a row."""
@@ -74,7 +79,7 @@ class Index:
         shards = tuple(self.shards[number] for number in numbers)
         left_out = {
             number: self.firsts[number] - before
-            for number, before in zip(numbers, accumulate((rows for _, rows, _ in shards), initial=0), strict=False)
+            for number, before in zip(numbers, accumulate((shard["rows"] for shard in shards), initial=0), strict=False)
         }
         images = {image_id: row - left_out[self.shard_of(row)] for image_id, row in rows.items()}
         return Index(attributes=self.attributes, shards=shards, images=images)
@@ -90,12 +95,8 @@ def read_index(folder: Path, remedy: str) -> Index:
             if found is not None and int(found[1]) != FORMAT:
                 raise WeakClipError(f"{path} has format {int(found[1])}, this version reads {FORMAT}", remedy)
             file.seek(0)
-            content, images = unsealed_lines(file, "images")
-        index = Index(
-            attributes=content["attributes"],
-            shards=tuple((shard["file"], shard["rows"], shard["crc32"]) for shard in content["shards"]),
-            images=images,
-        )
+            content = unsealed_lines(file, {"shards": partial(Table.of, kinds=COLUMNS), "images": read_figures})
+        index = Index(attributes=content["attributes"], shards=content["shards"], images=content["images"])
         if content["format"] != FORMAT:
             raise ValueError(f"it has format {content['format']}")
     except FileNotFoundError as error:
@@ -111,13 +112,15 @@ class ShardFolder:
     """Reads rows by their number in the folder, opening each shard when it is first asked for.
 
     remedy is what to do about a damaged or missing file, for the hint of the error. open_at_most: how many shards are kept
-    open, those that were opened last; one that is opened again is checked again. index: a part of the folder's.
+    open, those that were opened last; one that is opened again is checked again. index: a part of the folder's. Memory does not
+    grow with the number of shards: pages of the files stay mapped of a few of them.
     """
 
     def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None, index: Index | None = None) -> None:
         self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
         self.index = read_index(folder, remedy) if index is None else index
         self._readers: dict[int, ShardReader] = {}
+        self._mapped: deque[ShardReader] = deque()  # not a dictionary: several threads may read
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -159,11 +162,16 @@ class ShardFolder:
     def _reader(self, number: int) -> ShardReader:
         reader = self._readers.get(number)
         if reader is None:
-            name, rows, proof = self.index.shards[number]
-            reader = ShardReader(self.folder / name, self._remedy)
-            if len(reader.layout.counts) != rows or reader.layout.attributes != self.attributes or reader.proof != proof:
+            shard = self.index.shards[number]
+            reader = ShardReader(self.folder / shard["file"], self._remedy)
+            found = {"file": shard["file"], "rows": len(reader.layout.counts), "crc32": reader.proof}
+            if shard != found or reader.layout.attributes != self.attributes:
                 raise WeakClipError(f"{reader.path} does not belong to {self.folder / INDEX}", self._remedy)
             self._readers[number] = reader
             if self._open_at_most is not None and len(self._readers) > self._open_at_most:
                 self._readers.pop(next(iter(self._readers)), None)
+        if reader not in self._mapped:
+            self._mapped.append(reader)
+            if len(self._mapped) > MAPPED:
+                self._mapped.popleft().let_go()
         return reader

@@ -12,14 +12,16 @@ import errno
 import hashlib
 import json
 import math
+import mmap
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from operator import ne
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, Final, TypeVar, overload
 
 import h5py
 import numpy as np
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError, of_the_machine
 
+T = TypeVar("T")
 FORMAT: Final = 1
 VERSIONS: Final = ("v110", "v110")  # of HDF5's objects: the same bytes from every library, readable since HDF5 1.10
 ROWS: Final = "rows"  # (rows, 2) first entry and count
@@ -54,6 +57,10 @@ class Column:
     def entry_bytes(self) -> int:
         """Bytes of one entry."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def place(self, row: int, first: int, count: int) -> slice:
+        """Where a row is among the entries; ``first`` and ``count``: of its entries in the columns with more than one a row."""
+        return slice(row, row + 1) if self.once_a_row else slice(first, first + count)
 
     @property
     def described(self) -> tuple[object, ...]:
@@ -91,8 +98,7 @@ class ShardLayout:
 
     def place(self, column: Column, row: int) -> slice:
         """Where a row is among the entries of a column."""
-        first, count = (row, 1) if column.once_a_row else (self.firsts[row], self.counts[row])
-        return slice(first, first + count)
+        return column.place(row, self.firsts[row], self.counts[row])
 
     @cached_property
     def digest(self) -> str:
@@ -102,29 +108,32 @@ class ShardLayout:
         return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-class AsciiTexts(Sequence[str]):
-    """Texts as their bytes: a shard that stays open keeps one for each row."""
+class InFile(Sequence[T]):
+    """A value of each row that stays in the file of a shard until it is asked for; ``read`` makes it of what is there."""
 
-    def __init__(self, texts: NDArray[np.bytes_]) -> None:
-        """``texts``: (n,), ASCII."""
-        self._texts = texts
+    def __init__(self, values: NDArray[Any], read: Callable[[Any], T]) -> None:
+        """``values``: (n,)."""
+        self._values, self._read = values, read
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, place: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> AsciiTexts: ...
-    def __getitem__(self, place: int | slice) -> str | AsciiTexts:
-        return AsciiTexts(self._texts[place]) if isinstance(place, slice) else str(self._texts[place].decode("ascii"))
+    def __getitem__(self, place: slice) -> InFile[T]: ...
+    def __getitem__(self, place: int | slice) -> T | InFile[T]:
+        return InFile(self._values[place], self._read) if isinstance(place, slice) else self._read(self._values[place])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._read, self._values.tolist())
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._values)
 
 
 class ShardReader:
     """Reads a complete shard through a memory map, checking each row's checksum when the row is first touched.
 
-    No HDF5 handle is kept, so a reader may be used in forked processes and by several threads. remedy is what to do about a
-    damaged shard, for the hint of the error.
+    No HDF5 handle is kept, so a reader may be used in forked processes and by several threads; of a row nothing is kept but
+    whether it was checked. remedy is what to do about a damaged shard, for the hint of the error.
     """
 
     def __init__(self, path: Path, remedy: str) -> None:
@@ -132,37 +141,51 @@ class ShardReader:
         shard = open_shard(path, remedy)
         if not shard.complete:
             raise WeakClipError(f"{path} is not complete", remedy)
-        self.layout = shard.layout
         self.proof = checksum([shard.checksums])
         """The checksum of the rows' checksums: another one, another shard."""
-        self._checksums = shard.checksums
         self._shard = shard
         self._verified = np.zeros(len(shard.checksums), dtype=np.bool_)
+
+    @property
+    def layout(self) -> ShardLayout:
+        """All of it but the rows' contents."""
+        return self._shard.layout
 
     def read(self, row: int) -> dict[str, NDArray[Any]]:
         """Return a row's array (its entries, *shape) for each column: read-only windows on the file, nothing is copied."""
         entries = self._shard.row(row)
         if not self._verified[row]:
-            if checksum(entries.values()) != self._checksums[row]:
+            if checksum(entries.values()) != self._shard.checksums[row]:
                 problem = f"{self.path} is damaged: row {row} {self.layout.about[row]} does not match its checksum"
                 raise WeakClipError(problem, self._remedy)
             self._verified[row] = True
         return entries
 
+    def let_go(self) -> None:
+        """Give the memory back that the pages of the file take in this process; what is read again is mapped again."""
+        self._shard.mapped.madvise(mmap.MADV_DONTNEED)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenShard:
-    """What a shard's file holds: columns are read-only maps, offsets the places of its datasets in the file, in bytes."""
+    """What a shard's file holds, all that there is for each row in read-only windows on the map of it.
+
+    ``rows``: (rows, 2) first entry and count. ``checksums``: (rows,). ``columns``: (entries, *shape) by name. ``offsets``: the
+    places of the datasets in the file, in bytes.
+    """
 
     layout: ShardLayout
     complete: bool
+    mapped: mmap.mmap
+    rows: NDArray[np.int64]
     checksums: NDArray[np.uint32]
     columns: dict[str, NDArray[Any]]
     offsets: dict[str, int]
 
     def row(self, row: int) -> dict[str, NDArray[Any]]:
         """Return a row's entries in each column."""
-        return {column.name: self.columns[column.name][self.layout.place(column, row)] for column in self.layout.columns}
+        first, count = self.rows[row].tolist()
+        return {column.name: self.columns[column.name][column.place(row, first, count)] for column in self.layout.columns}
 
 
 def create_shard(path: Path, layout: ShardLayout) -> None:
@@ -205,28 +228,47 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
             made_as, columns, digest = (attributes.pop(name) for name in OWN_ATTRIBUTES)
             if made_as != FORMAT:
                 raise ValueError(f"it has format {made_as}, this version reads {FORMAT}")
-            rows = file[ROWS][...]
-            layout = ShardLayout(
-                columns=tuple(_column(*described) for described in columns),
-                counts=array("q", rows[:, 1].tolist()),
-                about=AsciiTexts(file[ABOUT][...]),
-                attributes=attributes,
-            )
-            if layout.digest != digest or [*layout.firsts] != rows[:, 0].tolist():
-                raise ValueError("its description does not match its checksum")
-            complete, checksums = bool(file[COMPLETE][0]), file[CHECKSUMS][...]
+            complete = bool(file[COMPLETE][0])
+            shapes = {name: (file[name].shape, file[name].dtype) for name in (ROWS, ABOUT, CHECKSUMS)}
             offsets = {name: int(file[name].id.get_offset()) for name in file}
-        mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-        arrays: dict[str, NDArray[Any]] = {}
-        for column in layout.columns:
-            shape, start = (layout.entries(column), *column.shape), offsets[column.name]
-            length = int(np.prod(shape)) * np.dtype(column.dtype).itemsize
-            arrays[column.name] = mapped[start : start + length].view(column.dtype).reshape(shape)
+        with path.open("rb") as opened:
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        windows = {name: _window(mapped, offsets[name], *described) for name, described in shapes.items()}
+        rows = windows[ROWS]
+        layout = ShardLayout(
+            columns=tuple(_column(*described) for described in columns),
+            counts=InFile(rows[:, 1], int),
+            about=InFile(windows[ABOUT], _text),
+            attributes=attributes,
+        )
+        if layout.digest != digest or any(map(ne, accumulate(layout.counts, initial=0), rows[:, 0].tolist())):
+            raise ValueError("its description does not match its checksum")
+        arrays = {
+            column.name: _window(mapped, offsets[column.name], (layout.entries(column), *column.shape), np.dtype(column.dtype))
+            for column in layout.columns
+        }
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         if of_the_machine(error):
             raise
         raise WeakClipError(f"{path} is damaged: {str(error).splitlines()[0]}", remedy) from error
-    return OpenShard(layout=layout, complete=complete, checksums=checksums, columns=arrays, offsets=offsets)
+    return OpenShard(
+        layout=layout,
+        complete=complete,
+        mapped=mapped,
+        rows=rows,
+        checksums=windows[CHECKSUMS],
+        columns=arrays,
+        offsets=offsets,
+    )
+
+
+def _window(mapped: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The dataset of this shape and type from a byte on, read-only. Raises ValueError where the file ends before it does."""
+    return np.frombuffer(mapped, dtype, math.prod(shape), start).reshape(shape)
+
+
+def _text(ascii_text: bytes) -> str:
+    return ascii_text.decode("ascii")
 
 
 def _column(name: str, shape: Sequence[int], dtype: str, once_a_row: bool = False) -> Column:
