@@ -101,6 +101,10 @@ def measure_reading(rows: Rows, folder: Path, rounds: int) -> list[Row]:
         for start in range(0, len(order) - BATCH + 1, BATCH)
     ]
     shape = (BATCH, TOKENS, WIDTH)
+
+    def training_batch(batch: Sequence[int]) -> list[torch.Tensor]:
+        return [tokens.float() for tokens in training.tokens([], [(view, row) for row in batch])]
+
     kept = {block: np.empty(shape, np.float16) for block in BLOCKS}
     training = CachedViews(store)
     view = View(height=512, width=512)
@@ -118,7 +122,7 @@ def measure_reading(rows: Rows, folder: Path, rounds: int) -> list[Row]:
     ways = {
         "store": timed(lambda: each(lambda batch: store.read_batch(batch, kept))),
         "plain": timed(lambda: each(plain_batch)),
-        "training": timed(lambda: each(lambda batch: training.tokens([], [(view, row) for row in batch]))),
+        "training": timed(lambda: each(training_batch)),
         "plain_training": timed(lambda: each(lambda batch: as_training(plain_batch(batch)))),
     }
     seconds = alternate(ways, rounds)

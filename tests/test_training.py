@@ -46,6 +46,7 @@ def run(
     def losses(step: int) -> dict[str, Tensor]:
         if step == stop_at:
             raise StopError
+        assert all(parameter.grad is None for parameter in model.parameters())  # they would take memory in the forward pass
         x = torch.from_numpy(rng(0, "data", step).normal(size=(4, 3))).float()
         loss = (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
         if step == bad_gradient_at:

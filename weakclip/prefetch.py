@@ -15,7 +15,7 @@ class Prefetcher(Generic[T]):
     With several threads ``make`` has to allow it, and what it returns must not depend on the order of the calls.
     """
 
-    def __init__(self, make: Callable[[int], T], last: int, ahead: int = 2, threads: int = 1) -> None:
+    def __init__(self, make: Callable[[int], T], last: int, ahead: int = 1, threads: int = 1) -> None:
         self._make, self._last, self._ahead = make, last, max(ahead, threads)
         self._pool = ThreadPoolExecutor(threads)
         self._waiting: dict[int, Future[T]] = {}

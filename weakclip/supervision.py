@@ -25,7 +25,8 @@ from weakclip.seeding import rng
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """``tokens``: per tapped block (B, 1 + h w, C) float32, or float16 while it waits. ``height``, ``width``: the grid. ``photos``: (B, S, S, 3) uint8.
+    """``tokens``: per tapped block (B, 1 + h w, C) float32, or float16 while it waits. ``height``, ``width``: the grid.
+    ``photos``: (B, S, S, 3) uint8.
     ``seeds``: (B, S, S) int64, 255 unsure or outside the photo. ``tags``: 1-based classes of each image.
     ``images``: (B, 3, H, W) RGB, 0..255, in place of tokens, for a network that has an encoder of its own."""
 
@@ -39,7 +40,7 @@ class Batch:
     images: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch with its tensors on a device, tokens in float32: as they are stored, they take half the room and the way."""
+        """The batch with its tensors on a device, tokens in float32, which take twice the room and the way."""
         tokens = [block.to(device, non_blocking=True).float() for block in self.tokens]
         images = None if self.images is None else self.images.to(device, non_blocking=True)
         return replace(self, tokens=tokens, images=images, seeds=self.seeds.to(device, non_blocking=True))
@@ -58,7 +59,9 @@ class CachedViews:
 
     def tokens(self, photos: Sequence[NDArray[np.uint8]], chosen: Sequence[tuple[View, int]]) -> list[Tensor]:
         """Tokens (B, 1 + h w, C) of each block, float16 or float32 as the store has them; the photos are not looked at."""
-        blocks = self.store.read_batch([row for _, row in chosen], blocks=self.store.all_blocks)
+        rows = [row for _, row in chosen]
+        blocks = self.store.read_batch(rows, blocks=self.store.all_blocks)
+        self.store.let_go(rows)  # it is long until they are drawn again
         return [torch.from_numpy(tokens) for _, tokens in sorted(blocks.items())]
 
 

@@ -163,13 +163,13 @@ def train(
             not_finite = partial(_not_finite, title, step, values, names_of_step, checkpoint)
             if not all(math.isfinite(value) for value in values.values()):
                 raise not_finite("a loss")
-            optimizer.zero_grad(set_to_none=True)
             stacked.sum().backward()
             average_gradients(trained)
             # A finite loss can have other gradients, and after the last step no loss would tell.
             if not _finite([parameter.grad for parameter in trained if parameter.grad is not None]):
                 raise not_finite("a gradient")
             optimizer.step()
+            optimizer.zero_grad(set_to_none=True)  # now, so that no gradients are kept through the next forward pass
             done = step + 1
             if (done % checkpoint_every == 0 or done == iterations) and not _finite(trained):
                 raise not_finite("a weight")

@@ -265,6 +265,20 @@ def test_batches_are_read_into_given_buffers(records: tuple[Record, ...], tmp_pa
         store.read_batch(rows, {block: array[:, :9] for block, array in buffers.items()})
 
 
+def test_rows_that_were_let_go_are_read_again(records: tuple[Record, ...], tmp_path: Path) -> None:
+    cache(records, tmp_path / "features")
+    store = FeatureStore(tmp_path / "features")
+    rows = range(len(store))
+    window = store.read(0)[1]
+    before = [store.read(row)[block].copy() for row in rows for block in BLOCKS]
+
+    store.let_go(rows)
+
+    assert np.array_equal(window, before[0])
+    for one, other in zip(before, (store.read(row)[block] for row in rows for block in BLOCKS), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_damaged_row_is_named_with_its_image(records: tuple[Record, ...], tmp_path: Path) -> None:
     cache(records, tmp_path / "features")
     path = tmp_path / "features" / "shard-00001.h5"

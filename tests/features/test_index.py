@@ -54,6 +54,37 @@ def test_of_the_rows_of_open_shards_next_to_nothing_is_kept(folder: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_a_row_that_is_let_go_takes_no_memory(tmp_path: Path) -> None:
+    wide = Column(name="numbers", shape=(1024,), dtype="<f4")
+    layout = ShardLayout(columns=(wide,), counts=(64,) * 8, about=("{}",) * 8, attributes={})
+    writer = ShardWriter(tmp_path / shard_name(0), layout, flush_rows=8, flush_seconds=1e9)
+    for row in range(8):
+        writer.write(row, {"numbers": np.full((64, 1024), row, "<f4")})
+    writer.finish()
+    write_index(tmp_path, {}, [8], ImageFigures(ImageIds("abcdefgh"), np.arange(8)))
+    shards = ShardFolder(tmp_path, "")
+    held = []
+    for row in range(8):
+        window = shards.read(row)["numbers"]
+        assert (window == row).all()
+        shards.let_row_go(row)
+        held.append(mapped_bytes(tmp_path))
+    assert max(held) < 4 * 64 * 1024 * 4  # the kernel maps some pages around those that are asked for
+    assert (window == 7).all()
+
+
+def mapped_bytes(folder: Path) -> int:
+    """Memory that the shards' pages take in this process."""
+    kept, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = str(folder) in line
+        elif inside and line.startswith("Rss:"):
+            kept += 1024 * int(line.split()[1])
+    return kept
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
 def test_pages_of_a_few_shards_stay_mapped(folder: Path) -> None:
     shards = ShardFolder(folder, "")
     before = mapped_shards()

@@ -153,6 +153,11 @@ class ShardFolder:
         reader, place = self._place(row)
         return reader.read(place)
 
+    def let_row_go(self, row: int) -> None:
+        """Give the memory back that a row's part of its file takes in this process; what is read again is mapped again."""
+        reader, place = self._place(row)
+        reader.let_row_go(place)
+
     def _place(self, row: int) -> tuple[ShardReader, int]:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")

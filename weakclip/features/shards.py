@@ -165,6 +165,15 @@ class ShardReader:
         """Give the memory back that the pages of the file take in this process; what is read again is mapped again."""
         self._shard.mapped.madvise(mmap.MADV_DONTNEED)
 
+    def let_row_go(self, row: int) -> None:
+        """`let_go` for the pages of one row."""
+        first, count = self._shard.rows[row].tolist()
+        for column in self.layout.columns:
+            place = column.place(row, first, count)
+            start, end = (self._shard.offsets[column.name] + entry * column.entry_bytes for entry in (place.start, place.stop))
+            start -= start % mmap.PAGESIZE
+            self._shard.mapped.madvise(mmap.MADV_DONTNEED, start, end - start)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenShard:

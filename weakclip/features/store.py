@@ -1,6 +1,6 @@
 """The stored features of photos: for each view of an image, the tokens of the encoder's tapped blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,7 +94,8 @@ class FeatureStore:
     ) -> dict[int, Floats]:
         """Return the tokens (B, 1 + h * w, C) by block, CLIP's or those asked for, of rows with equally many tokens.
 
-        They are float16 or float32, as `read` gives them. out may hold arrays to fill, float16 or float32, of at least B rows each; what is returned then are windows on them.
+        They are float16 or float32, as `read` gives them. out may hold arrays to fill, float16 or float32, of at least B rows
+        each; what is returned then are windows on them.
         """
         counts = {self.tokens(row) for row in rows}
         if len(counts) != 1:
@@ -113,6 +114,14 @@ class FeatureStore:
             for block, entries in self._entries(row, wanted):
                 self._format.decode_into(batch[block][place], entries)
         return batch
+
+    def let_go(self, rows: Iterable[int]) -> None:
+        """Give the memory back that these rows take in this process, for pages of a file that were read count as memory.
+
+        What is read again is mapped again, which takes about as long as copying it.
+        """
+        for row in rows:
+            self._shards.let_row_go(row)
 
     def _entries(self, row: int, blocks: Sequence[int]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
         """Yield what the row has in the columns of each block."""
