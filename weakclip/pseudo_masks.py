@@ -24,6 +24,7 @@ from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
 from weakclip.ranks import world
+from weakclip.rounding import round_weights
 from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
 from weakclip.second_encoder import EncoderPair
 from weakclip.selection import Selection
@@ -48,6 +49,8 @@ def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: 
     encoder.to(device())
     texts = model.eval().text_encoder()
     model = fold_laterals(model)
+    if model.precision == "bfloat16":
+        model, encoder = round_weights(model), round_weights(encoder)
 
     def predict(images: Tensor) -> Tensor:
         height, width = (side // encoder.patch for side in images.shape[2:])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weakclip.clip.attention import block_attention, patches_only
+from weakclip.clip.attention import block_attention, block_by_heads, patches_only
 from weakclip.clip.model import Clip
 from weakclip.device import arithmetic
 from weakclip.errors import WeakClipError
@@ -109,13 +109,14 @@ class ImageEncoder(nn.Module):
         if self.blocks[-1] >= len(self.visual.transformer.resblocks):
             raise ValueError("expected an encoder whose blocks are still there")
         tapped, attention = [], []
+        by_heads = self.precision == "bfloat16" and self.mean.device.type == "cpu" and not torch.is_grad_enabled()
         blocks = self.visual.transformer.resblocks[: self.blocks[-1] + 1]
         with arithmetic(self.precision):
             tokens = self.embed(self.normalise(images))
             for index, block in enumerate(blocks):
                 if index >= len(blocks) - attention_of:
                     attention.append(patches_only(block_attention(block, tokens)).float())
-                tokens = block(tokens)
+                tokens = block_by_heads(block, tokens) if by_heads else block(tokens)
                 if index in self.blocks:
                     tapped.append(tokens.float())
         return tapped, attention
