@@ -12,6 +12,7 @@ from PIL import Image
 
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError
+from weakclip.file_names import is_no_file, read_bytes
 from weakclip.images import LARGEST_PIXELS, open_image
 from weakclip.plain_png import SIGNATURE, decode_plain_png, read_chunks
 
@@ -32,14 +33,14 @@ def voc_palette() -> NDArray[np.uint8]:
 PALETTE: Final = voc_palette()
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
+def read_mask(path: Path | str) -> NDArray[np.uint8]:
     """(H, W) uint8 class indices of a palette or grey image, writable.
 
     Raises:
         WeakClipError: names the file that is missing, damaged or has colours instead of indices.
     """
     try:
-        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for, a device read without end
+        content = b"" if is_no_file(path) else read_bytes(path)  # a pipe would be waited for, a device read without end
     except OSError:
         content = b""  # what is wrong with it is said below
     plain = decode_plain_png(content, LARGEST_PIXELS)
@@ -58,7 +59,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         return np.array(image, dtype=np.uint8) // step
 
 
-def is_mask(path: Path) -> bool:
+def is_mask(path: Path | str) -> bool:
     """Whether a mask is there and sound: of what an interrupted run has finished, that is looked at again."""
     try:
         read_mask(path)
@@ -67,7 +68,12 @@ def is_mask(path: Path) -> bool:
     return True
 
 
-def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+def mask_file(folder: Path, image_id: str) -> str:
+    """Where an image's mask is; a text, as the paths of a `Record` are."""
+    return f"{folder}/{image_id}.png"
+
+
+def write_mask(path: Path | str, mask: NDArray[np.uint8]) -> None:
     """Write (H, W) uint8 indices as a palette PNG; the same mask gives the same bytes. The folder must exist.
 
     The file appears whole or not at all.

@@ -19,7 +19,7 @@ from weakclip.errors import WeakClipError
 from weakclip.image_figures import ImageIds
 from weakclip.images import read_photo
 from weakclip.journal import Journal, journalled_figures
-from weakclip.masks import IGNORE, is_mask, winners, write_mask
+from weakclip.masks import IGNORE, is_mask, mask_file, winners, write_mask
 from weakclip.process_pool import HINT, end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -142,7 +142,7 @@ def refine_all(
 
 
 def _has_masks(record: Record, folder: Path) -> bool:
-    return all(is_mask(folder / kind / f"{record.image_id}.png") for kind in KINDS)
+    return all(is_mask(mask_file(folder / kind, record.image_id)) for kind in KINDS)
 
 
 def _refine_records(

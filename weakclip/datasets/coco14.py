@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from weakclip.datasets.coco_annotations import HINT, AnnotatedImage, read_instances, render_mask, short_id
@@ -161,7 +161,7 @@ def tag_source(
         lines = read_tagged_ids(split.listed, CLASSES.num_classes)
         by_id = {short_id(name): tags for name, tags in lines.items()}
         return lambda image_id: by_id[image_id]
-    names = PhotoNames([PurePosixPath(f"{image_id}.jpg") for image_id in sorted(photos)])
+    names = PhotoNames(f"{image_id}.jpg" for image_id in sorted(photos))
     listed = read_tags(find_file("tags.csv", places), CLASSES, names, skip_missing=skip)
     return lambda image_id: listed.entries.get(image_id, ())
 
@@ -227,6 +227,6 @@ def refuse_both(root: Path, candidates: Sequence[Candidate]) -> None:
 
 def move_mask(record: Record, folder: Path, final: Path) -> Record:
     """The record with a rendered mask named where it will stand."""
-    if record.mask is None or not record.mask.is_relative_to(folder):
+    if record.mask is None or not Path(record.mask).is_relative_to(folder):
         return record
-    return replace(record, mask=final / record.mask.relative_to(folder))
+    return replace(record, mask=(final / Path(record.mask).relative_to(folder)).as_posix())

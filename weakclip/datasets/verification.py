@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -101,7 +100,7 @@ def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Reco
 def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     """The record of a candidate, or why there is none."""
     note(candidate.photo)
-    photo, mask = Path(candidate.photo), None if candidate.mask is None else Path(candidate.mask)
+    photo, mask = candidate.photo, candidate.mask
     try:
         height, width, _ = read_photo(photo).shape
         crc32 = file_crc32(photo)
@@ -125,7 +124,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     )
 
 
-def verify_mask(path: Path, height: int, width: int, num_classes: int) -> tuple[int, ...]:
+def verify_mask(path: str, height: int, width: int, num_classes: int) -> tuple[int, ...]:
     """The foreground classes of a mask that fits its photo."""
     mask = read_mask(path)
     if mask.shape != (height, width):

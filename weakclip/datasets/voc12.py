@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from weakclip.datasets.folder import sources
@@ -138,7 +138,7 @@ def tag_source(
         vectors = TagVectors(path, {len(CLASS_NAMES): tuple(range(1, 1 + len(CLASS_NAMES)))})
         return (lambda image_id: vectors.tags(image_id)), []
     path = find_file("tags.csv", (root, base))
-    photos = PhotoNames([PurePosixPath(f"{image_id}.jpg") for image_id in sorted(there)])
+    photos = PhotoNames(f"{image_id}.jpg" for image_id in sorted(there))
     listed = read_tags(path, CLASSES, photos, skip_missing=skip)
     return (lambda image_id: listed.entries.get(image_id, ())), []
 
