@@ -83,10 +83,10 @@ def test_what_is_held_one_after_the_other_is_not_added_up() -> None:
 
 
 def test_a_copy_that_becomes_another_program_counts_when_it_is_one() -> None:
-    fill, wait = f"x = b'x' * {MEGABYTES * 10**6}; print(flush=True)", "sys.stdin.readline()"
-    program = (
-        f"import os, sys, time; {fill}; copied = os.fork(); copied or (time.sleep(60), os._exit(0)); {wait}; os.kill(copied, 9)"
-    )
+    program = "; ".join((
+        f"import os, sys, time; x = b'x' * {MEGABYTES * 10**6}; print(flush=True); copied = os.fork()",
+        "copied or (time.sleep(60), os._exit(0)); sys.stdin.readline(); os.kill(copied, 9)",
+    ))  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
