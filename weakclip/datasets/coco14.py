@@ -21,7 +21,7 @@ from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_a
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids, read_tagged_ids
 from weakclip.datasets.tag_vectors import TagVectors
-from weakclip.datasets.verification import Candidate, ascending, verify
+from weakclip.datasets.verification import Candidate, Offer, ascending, verify
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
@@ -62,6 +62,15 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     Raises:
         WeakClipError: names what is missing or cannot be used; with ``on_error`` ``skip`` images are left out instead.
     """
+    offer = find_candidates(raw, folder, tags_from=tags_from, on_error=on_error)
+    found, left_out = verify(offer.candidates, classes=CLASSES, on_error=on_error, skipped=offer.skipped)
+    records = kept_aside((move_mask(record, folder, final) for record in found), CLASSES)
+    return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=offer.notes)
+
+
+def find_candidates(raw: Path, folder: Path, *, tags_from: str, on_error: str) -> Offer:
+    """What `read_coco14` finds, without opening a photo, the masks rendered into the folder; parameters and errors are its
+    own."""
     if tags_from == "xml":
         raise WeakClipError("dataset.tags_from is xml, which COCO does not have", "set it to json, npy, lines or csv")
     base, root = find_root(sources(raw))
@@ -106,9 +115,7 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     refuse_both(root, candidates)
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
-    records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
-    records = kept_aside((move_mask(record, folder, final) for record in records), CLASSES)
-    return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
+    return Offer(classes=CLASSES, candidates=ascending(candidates), skipped=skipped, notes=tuple(notes))
 
 
 def find_root(bases: Sequence[Path]) -> tuple[Path, Path]:

@@ -14,13 +14,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from weakclip.datasets.image_ids import composed, ending, image_ids, stem
-from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
+from weakclip.datasets.index import Collection, Dataset, Skipped
 from weakclip.datasets.labels import Listed, PhotoNames, is_unicode, read_classes, read_split, read_tags
-from weakclip.datasets.verification import Candidate, ascending, verify
+from weakclip.datasets.verification import Candidate, Offer, ascending, verify
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
@@ -37,21 +36,10 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
     Raises:
         WeakClipError: names the file and line that cannot be used; with ``on_error`` ``skip`` photos are left out instead.
     """
-    # In a function of its own, so that what it looked things up in is gone before the photos are decoded.
     offer = find_candidates(raw, tags_from=tags_from, skip=on_error == "skip", val_share=val_share, seed=seed)
     records, left_out = verify(offer.candidates, classes=offer.classes, on_error=on_error, skipped=offer.skipped)
     dataset = Dataset(name="folder", classes=offer.classes, records=records)
     return Collection(dataset=dataset, skipped=left_out, notes=offer.notes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What a folder has: classes, images that are still to be checked, what is left out already, what to tell the user."""
-
-    classes: ClassList
-    candidates: Sequence[Candidate]
-    skipped: Sequence[Skipped]
-    notes: tuple[str, ...]
 
 
 def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, seed: int) -> Offer:

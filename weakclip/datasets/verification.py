@@ -37,6 +37,19 @@ class Candidate:
     mask: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a layout has: classes, images that are still to be checked, what is left out already, what to tell the user.
+
+    It is what a function returns that looks names up, so that what it did this in is gone before photos are decoded.
+    """
+
+    classes: ClassList
+    candidates: Sequence[Candidate]
+    skipped: Sequence[Skipped]
+    notes: tuple[str, ...]
+
+
 COLUMNS: Final = ("image_id", "photo", "split", "tags", "mask")
 FROM_MASK: Final = "from mask"
 
