@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from weakclip.datasets.folder import draw_splits, read_folder
+from weakclip.datasets.folder import draw_splits, find_candidates, read_folder
 from weakclip.datasets.index import Collection
+from weakclip.datasets.verification import Candidate
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 
@@ -59,6 +62,29 @@ def problem(raw: Path, **settings: str) -> str:
     with pytest.raises(WeakClipError) as info:
         read(raw, **settings)  # type: ignore[arg-type]
     return info.value.problem
+
+
+def test_of_what_names_are_looked_up_in_nothing_stays(tmp_path: Path) -> None:
+    count = 4000
+    names = [f"tiny_{number:08d}" for number in range(count)]
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for image_id in names:
+            (tmp_path / name / f"{image_id}.png").touch()
+    (tmp_path / "classes.txt").write_text("cat\n")
+    (tmp_path / "tags.csv").write_text("image,tags\n" + "".join(f"{image_id},cat\n" for image_id in names))
+
+    def find() -> Sequence[Candidate]:
+        return find_candidates(tmp_path, tags_from="csv", skip=False, val_share=0.1, seed=0).candidates
+
+    find()  # what is made once is not counted
+    tracemalloc.start()
+    found = find()
+    kept, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found[17].image_id == names[17] and len(found) == count
+    assert kept < 50 * count
+    assert highest < 850 * count
 
 
 def test_photos_tags_splits_and_masks_make_a_dataset(raw: Path) -> None:
