@@ -5,7 +5,7 @@ anew whenever they have filled it up: many thousand images would let it, and the
 """
 
 # They would have a `Path` made of each name.
-# ruff: noqa: PTH105, PTH108, PTH112, PTH116, PTH123
+# ruff: noqa: PTH102, PTH105, PTH106, PTH108, PTH112, PTH116, PTH123
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def is_no_file(path: Path | str) -> bool:
 def is_folder(path: Path | str) -> bool:
     """Whether a folder is there, or what leads to one."""
     return os.path.isdir(path)
+
+
+def make_folder(path: Path | str) -> None:
+    """Make a folder in one that is there."""
+    os.mkdir(path)
+
+
+def remove_folder(path: Path | str) -> None:
+    """Remove an empty folder."""
+    os.rmdir(path)
 
 
 def file_size(path: Path | str) -> int:

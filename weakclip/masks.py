@@ -68,7 +68,7 @@ def is_mask(path: Path | str) -> bool:
     return True
 
 
-def mask_file(folder: Path, image_id: str) -> str:
+def mask_file(folder: Path | str, image_id: str) -> str:
     """Where an image's mask is; a text, as the paths of a `Record` are."""
     return f"{folder}/{image_id}.png"
 
