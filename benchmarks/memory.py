@@ -51,8 +51,12 @@ class HeldTogether:
 
 
 def held(process: int) -> int:
-    """Bytes of memory that a process and its living descendants have now; pages that two of them share count twice."""
-    return sum(_status(one, "VmRSS:") for one in [process, *descendants(process)])
+    """Bytes of memory that a process and its living descendants have now; pages that two of them share count twice.
+
+    A descendant whose command is its parent's is a copy that is about to become another program: it has its parent's pages and
+    none of its own, and counted they would make the peak twice as high whenever it is looked at in that moment.
+    """
+    return sum(_status(one, "VmRSS:") for one in [process, *(one for one in descendants(process) if not _is_copy(one))])
 
 
 def descendants(process: int) -> list[int]:
@@ -77,6 +81,18 @@ def stat_fields(process: int) -> list[str]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     return text.rpartition(")")[2].split()
+
+
+def _is_copy(process: int) -> bool:
+    fields = stat_fields(process)
+    return len(fields) > 1 and _command(process) == _command(int(fields[1]))
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _status(process: int, name: str) -> int:

@@ -65,7 +65,7 @@ def draw_dataset(folder: Path, count: int, *, height: int, width: int, classes: 
     for number in range(count):
         image_id = f"sample_{number:06d}"
         tags = tuple(sorted({1 + (2 * number + step) % len(classes.names) for step in (0, 1)}))
-        photo, mask = folder.absolute() / "images" / f"{image_id}.jpg", folder.absolute() / "masks" / f"{image_id}.png"
+        photo, mask = f"{folder.absolute()}/images/{image_id}.jpg", f"{folder.absolute()}/masks/{image_id}.png"
         Image.fromarray(draw_photo(number, height, width)).save(photo, quality=92)
         write_mask(mask, draw_mask(number, height, width, tags))
         records.append(Record(image_id=image_id, photo=photo, height=height, width=width, split="train", tags=tags, mask=mask))

@@ -92,7 +92,7 @@ def dataset(folder: Path) -> list[Line]:
     if not (folder / "images.csv").exists():
         return [Line("dataset: not indexed yet, `dvc repro prepare_dataset` does it")]
     index = read_dataset(folder)
-    missing = [record.photo for record in index.records if not record.photo.is_file()]
+    missing = [record.photo for record in index.records if not Path(record.photo).is_file()]
     if missing:
         raise WeakClipError(
             f"{len(missing):,} of {len(index.records):,} photos are missing, first {missing[0]}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from weakclip.datasets.discovery import Discovery, discover
@@ -108,7 +108,7 @@ def check(found: Discovery, classes: ClassList) -> None:
 
 def names_of(found: Discovery) -> PhotoNames:
     """The names by which lists may call the photos that were found."""
-    return PhotoNames([PurePosixPath(found.name_of(image_id)) for image_id in found.photos])
+    return PhotoNames(map(found.name_of, found.photos))
 
 
 def table(found: Discovery) -> str:

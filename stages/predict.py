@@ -37,7 +37,7 @@ def main(photos: Sequence[str], out: Path, tags: str, model: Path, params: Path 
             problem = f"{out} is in {folder}, where its masks and overlays would be taken for photos the next time"
             raise WeakClipError(problem, "give a folder beside it: --out")
     files, twice = distinct([path.absolute() for path in photo_files(photos)])
-    names = dict(zip(files, image_ids(files), strict=True))
+    names = dict(zip(files, image_ids(map(str, files)), strict=True))
     settings = settings_of(load(params), model)
     segmenter = load_segmenter(model, settings)
     skipped: list[Skipped] = []
@@ -89,7 +89,9 @@ def write_prediction(prediction: Prediction, name: str, folder: Path, classes: C
     overlay.save(folder / "overlays" / f"{name}.jpg", format="JPEG", quality=JPEG_QUALITY)
     height, width = prediction.mask.shape
     tags = tuple(1 + classes.names.index(found) for found in prediction.classes)
-    return Record(image_id=name, photo=prediction.photo, height=height, width=width, split="train", tags=tags, mask=None)
+    return Record(
+        image_id=name, photo=prediction.photo.as_posix(), height=height, width=width, split="train", tags=tags, mask=None
+    )
 
 
 def settings_of(p: Params, model: Path) -> Settings:

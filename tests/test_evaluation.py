@@ -27,7 +27,7 @@ PREDICTION = np.array([[0, 1, 1], [1, 255, 2], [3, 0, 0]], np.uint8)
 
 
 def record(image_id: str, *, split: str = "train", tags: tuple[int, ...] = (), mask: Path | None = None) -> Record:
-    return Record(image_id=image_id, photo=Path("unused.jpg"), height=3, width=3, split=split, tags=tags, mask=mask)
+    return Record(image_id=image_id, photo="unused.jpg", height=3, width=3, split=split, tags=tags, mask=mask and str(mask))
 
 
 def write(folder: Path, **masks: np.ndarray) -> Path:

@@ -26,7 +26,7 @@ def dataset(train: int, val: int) -> Dataset:
     records = tuple(
         Record(
             image_id=image_id,
-            photo=Path(f"{image_id}.jpg"),
+            photo=f"{image_id}.jpg",
             height=8,
             width=8,
             split="val" if image_id[0] == "v" else "train",
@@ -99,7 +99,7 @@ def test_pictures_are_a_small_photo_and_layers_with_the_classes_they_show(tmp_pa
     mask[:, 600:] = 1
     mask[:, 900:] = 255
     write_mask(tmp_path / "m.png", mask)
-    record = Record(image_id="a", photo=photo, height=500, width=1000, split="val", tags=(1,), mask=None)
+    record = Record(image_id="a", photo=str(photo), height=500, width=1000, split="val", tags=(1,), mask=None)
     files = {"deeplab": tmp_path / "m.png", "truth": None}
     maps = Maps(classes=(2,), values=np.array([[[0.0, 1.0]]], np.float16))
     pictures = write_pictures(record, files, maps, tmp_path / "images", side=320)
@@ -146,7 +146,7 @@ def test_maps_of_very_many_classes_have_fewer_levels_and_an_image_without_tags_i
 
 def test_small_photos_are_not_enlarged(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    record = Record(image_id="a", photo=tmp_path / "a.png", height=10, width=20, split="val", tags=(), mask=None)
+    record = Record(image_id="a", photo=str(tmp_path / "a.png"), height=10, width=20, split="val", tags=(), mask=None)
     assert write_pictures(record, {}, None, tmp_path, side=320).width == 20
 
 
@@ -159,7 +159,7 @@ def test_many_pictures_are_smaller_so_that_the_page_stays_below_five_megabytes()
 def test_an_overlay_is_the_photo_with_its_mask(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (100, 100, 100)).save(tmp_path / "a.png")
     write_mask(tmp_path / "m.png", np.ones((10, 20), np.uint8))
-    record = Record(image_id="a", photo=tmp_path / "a.png", height=10, width=20, split="val", tags=(), mask=None)
+    record = Record(image_id="a", photo=str(tmp_path / "a.png"), height=10, width=20, split="val", tags=(), mask=None)
     write_overlay(record, tmp_path / "m.png", tmp_path / "new/o.png")
     with Image.open(tmp_path / "new/o.png") as picture:
         assert picture.getpixel((3, 3)) == tuple(np.round(40 + 0.6 * PALETTE[1].astype(float)).astype(int))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from weakclip import images
 from weakclip.errors import WeakClipError
 from weakclip.images import file_crc32, read_photo, read_photo_size, resize_photo
 
@@ -247,7 +248,7 @@ def test_what_the_machine_lacks_is_not_said_of_the_photo(tmp_path: Path, monkeyp
         patch.setattr(Image, "open", refuse)
         read_photo(tmp_path / "a.png")
     assert caught.value.errno == number
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(images, "read_bytes", refuse)
     with pytest.raises((OSError, MemoryError)):
         file_crc32(tmp_path / "a.png")
 

@@ -96,8 +96,7 @@ def test_weakclip_gives_the_pseudo_masks_of_the_pipeline(models: Path) -> None:
     files = ["photos/a.jpg", "photos/more/b.jpg"]
     found = list(predict(files, model=models / "weakclip", tags=("cat", "car"), settings=settings))
     records = [
-        Record(image_id=Path(file).stem, photo=Path(file), height=1, width=1, split="train", tags=(1, 3), mask=None)
-        for file in files
+        Record(image_id=Path(file).stem, photo=file, height=1, width=1, split="train", tags=(1, 3), mask=None) for file in files
     ]
     trained = load_weakclip(models / "weakclip")
     fusion = Fusion(scales=(0.5, 1.0), flip=True, base_size=(96, 64), window=64, stride=32, patch=8, multiple=trained.multiple)

@@ -41,7 +41,7 @@ def records(tmp_path: Path) -> list[Record]:
         pixels[4:12, :8], pixels[4:12, 8:] = COLOURS[1], COLOURS[2 + number % 2]
         photo = tmp_path / f"{number:02d}.png"
         Image.fromarray(pixels).save(photo)
-        made.append(Record(image_id=photo.stem, photo=photo, height=16, width=16, split="train", tags=(1, 2), mask=None))
+        made.append(Record(image_id=photo.stem, photo=str(photo), height=16, width=16, split="train", tags=(1, 2), mask=None))
     return made
 
 

@@ -38,7 +38,7 @@ def make_world(folder: Path, count: int = 20) -> tuple[list[Record], Path]:
         square = np.clip(0.4 + 0.2 * truth + 0.2 * rng.standard_normal(truth.shape), 0, 1)
         writer.write(photo.stem, [0, 1, 3], np.stack([0.7 * (1 - square), 0.3 * (1 - square), square]))
         size = {"height": 24, "width": 24 + number}
-        records.append(Record(image_id=photo.stem, photo=photo, split="train", tags=(3,), mask=None, **size))
+        records.append(Record(image_id=photo.stem, photo=str(photo), split="train", tags=(3,), mask=None, **size))
     writer.finish()
     return records, folder / "scores"
 

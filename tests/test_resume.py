@@ -161,8 +161,8 @@ def test_publish_leaves_nothing_behind_on_a_full_disk(tmp_path: Path, monkeypatc
     final.mkdir(parents=True)
     (final / "old").write_text("old")
 
-    def full(source: Path, target: Path) -> None:
-        if target.name == "2":
+    def full(source: str, target: str) -> None:
+        if Path(target).name == "2":
             raise OSError(errno.ENOSPC, "No space left on device")
         link(source, target)
 

@@ -104,7 +104,7 @@ def test_its_tokens_count_in_the_forecast_of_the_size() -> None:
     from tests.features.test_cache import recipe
     from weakclip.datasets.index import Record
 
-    record = Record(image_id="a", photo=Path("a"), height=32, width=32, split="train", tags=(1,), mask=None)
+    record = Record(image_id="a", photo="a", height=32, width=32, split="train", tags=(1,), mask=None)
     alone, both = (cache_size([record], recipe(), FORMATS["float16"], widths_of).n_bytes for widths_of in ({3: 32}, widths))
     assert both == alone * (32 + 160) // 32
 

@@ -49,7 +49,9 @@ def records(tmp_path: Path) -> list[Record]:
         (tmp_path / "seeds").mkdir(exist_ok=True)
         write_mask(tmp_path / "seeds" / photo.name, labels)
         height, width = labels.shape
-        made.append(Record(image_id=f"{number}", photo=photo, height=height, width=width, split="train", tags=(1,), mask=None))
+        made.append(
+            Record(image_id=f"{number}", photo=str(photo), height=height, width=width, split="train", tags=(1,), mask=None)
+        )
     return made
 
 

@@ -20,7 +20,7 @@ def records_in(folder: Path) -> list[Record]:
     for name, grey in (("a", 0), ("b", 200)):
         Image.new("RGB", (12, 9), (grey, grey, grey)).save(folder / f"{name}.png")
     size = {"height": 9, "width": 12}
-    return [Record(image_id=name, photo=folder / f"{name}.png", split="val", tags=(), mask=None, **size) for name in "ab"]
+    return [Record(image_id=name, photo=str(folder / f"{name}.png"), split="val", tags=(), mask=None, **size) for name in "ab"]
 
 
 def bright(photo: NDArray[np.uint8]) -> NDArray[np.float32]:

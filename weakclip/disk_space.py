@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from weakclip.errors import WeakClipError
+from weakclip.file_names import opened_to_write, replace
 from weakclip.progress import size
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -19,7 +20,7 @@ HINT: Final = "free some space and run the same command again: it goes on where 
 
 
 @contextmanager
-def full_disk_told(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[None]:
+def full_disk_told(path: Path | str, n_bytes: int | Callable[[], int]) -> Iterator[None]:
     """A context in which ``n_bytes`` are added to a file that stays as it is, even where the disk cannot hold them.
 
     ``n_bytes``: counted only then, where it is a function.
@@ -37,7 +38,7 @@ def full_disk_told(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[Non
 
 
 @contextmanager
-def room_for(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[None]:
+def room_for(path: Path | str, n_bytes: int | Callable[[], int]) -> Iterator[None]:
     """A context in which ``n_bytes`` are written to a file; what there is of it is removed if the disk cannot hold them.
 
     Raises:
@@ -48,7 +49,7 @@ def room_for(path: Path, n_bytes: int | Callable[[], int]) -> Iterator[None]:
             yield
         except OSError as error:
             if error.errno in FULL:
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
             raise
 
 
@@ -57,9 +58,9 @@ def refused(path: Path, number: int) -> str:
     return _in_words(size(free_beside(path)), number)
 
 
-def free_beside(path: Path) -> int:
+def free_beside(path: Path | str) -> int:
     """The bytes that are free on the disk of a file that is, or was to be, there."""
-    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
+    return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
 
 
 def told_apart(one: int, other: int) -> tuple[str, str]:
@@ -89,23 +90,23 @@ class Counted:
         return self.taken + sum(map(len, self._parts))
 
 
-def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = False) -> None:
+def write_whole(path: Path | str, content: bytes | Iterable[bytes], *, sync: bool = False) -> None:
     """Write a file under another name and then give it its own, so that it is there whole or not at all.
 
     ``content``: all of it, or its parts, which are made one by one while it is written. ``sync``: force it to the disk first,
     for files that must outlive a power cut.
     """
-    part, parts = path.with_name(f"{path.name}.part"), Counted([content] if isinstance(content, bytes) else content)
+    part, parts = f"{path}.part", Counted([content] if isinstance(content, bytes) else content)
     try:
-        with room_for(part, parts.n_bytes), part.open("wb") as file:
+        with room_for(part, parts.n_bytes), opened_to_write(part) as file:
             file.writelines(parts)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
     except BaseException:  # of whatever makes the parts
-        part.unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
         raise
-    part.replace(path)
+    replace(part, path)
 
 
 def written_aside(content: Iterable[bytes]) -> IO[bytes]:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.image_figures import ImageFigures, ImageIds
-from weakclip.masks import IGNORE, read_mask
+from weakclip.masks import IGNORE, mask_file, read_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.selection import select
 
 Mask = NDArray[np.uint8]
 Confusion = NDArray[np.int64]
-Pair = tuple[Path | Mask, Path | Mask]
+Pair = tuple[Path | str | Mask, Path | str | Mask]
 PAIRS_AT_ONCE: Final = 64
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ def changed_shares(
 
     Pixels that are 255 in ``folder`` are left out; NaN where all are.
     """
-    pairs = ((other / f"{record.image_id}.png", folder / f"{record.image_id}.png") for record in records)
+    pairs = ((mask_file(other, record.image_id), mask_file(folder, record.image_id)) for record in records)
     return _by_image(records, array("d", chain.from_iterable(_count(pairs, num_classes, workers, _changed))))
 
 
@@ -195,7 +195,7 @@ def tag_recall(records: Sequence[Record], folder: Path) -> float:
     found = pairs = 0
     for record in records:
         if record.tags:
-            present = np.bincount(read_mask(folder / f"{record.image_id}.png").ravel(), minlength=IGNORE + 1)
+            present = np.bincount(read_mask(mask_file(folder, record.image_id)).ravel(), minlength=IGNORE + 1)
             found += sum(1 for tag in record.tags if present[tag])
             pairs += len(record.tags)
     return percent(found / pairs) if pairs else 100.0
@@ -237,7 +237,7 @@ def _is_of(split: str, record: Record) -> bool:
 
 
 def _pairs(records: Iterable[Record], folder: Path) -> Iterator[Pair]:
-    return ((folder / f"{record.image_id}.png", record.mask) for record in records if record.mask is not None)
+    return ((mask_file(folder, record.image_id), record.mask) for record in records if record.mask is not None)
 
 
 def _by_image(records: Iterable[Record], figures: array[float]) -> ImageFigures[float]:
@@ -267,13 +267,13 @@ def _changed(counts: list[Confusion]) -> list[float]:
     return [1 - same / total if total else float("nan") for same, total in pixels]
 
 
-def _count_pair(prediction: Path | Mask, truth: Path | Mask, num_classes: int) -> Confusion:
-    note(str(prediction) if isinstance(prediction, Path) else "a mask")
-    masks = [read_mask(mask) if isinstance(mask, Path) else mask for mask in (prediction, truth)]
+def _count_pair(prediction: Path | str | Mask, truth: Path | str | Mask, num_classes: int) -> Confusion:
+    note("a mask" if isinstance(prediction, np.ndarray) else str(prediction))
+    masks = [mask if isinstance(mask, np.ndarray) else read_mask(mask) for mask in (prediction, truth)]
     try:
         return confusion_matrix(masks[0], masks[1], num_classes)
     except ValueError as error:
-        names = " against ".join(str(mask) for mask in (prediction, truth) if isinstance(mask, Path))
+        names = " against ".join(str(mask) for mask in (prediction, truth) if not isinstance(mask, np.ndarray))
         if not names:
             raise
         raise WeakClipError(

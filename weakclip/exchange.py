@@ -117,7 +117,7 @@ def export_lists(dataset: Dataset, folder: Path) -> None:
     write_tag_vectors(folder / "cls_labels.npy", dataset.records, dataset.classes.num_classes)
     if dataset.name == "coco14":
         for name, records in (("train", dataset.training), ("val", dataset.val)):
-            write_tagged_ids(folder / f"clip_es_{name}.txt", {record.photo.stem: record.tags for record in records})
+            write_tagged_ids(folder / f"clip_es_{name}.txt", {Path(record.photo).stem: record.tags for record in records})
 
 
 def export_mask(record: Record, masks: Path, folder: Path, numbers: Numbering) -> None:

@@ -110,7 +110,9 @@ def blend(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8
     return np.round((1 - OPACITY) * photo + OPACITY * colours).astype(np.uint8)
 
 
-def write_pictures(record: Record, masks: Mapping[str, Path | None], maps: Maps | None, folder: Path, side: int) -> Pictures:
+def write_pictures(
+    record: Record, masks: Mapping[str, Path | str | None], maps: Maps | None, folder: Path, side: int
+) -> Pictures:
     """Write an image's pictures to ``folder/<image_id>_<column>``, longest side at most ``side`` pixels.
 
     The photo is a JPEG; the layers are PNGs with transparent parts: ``maps``, where there are any, then the ``masks`` in their

@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from weakclip.disk_space import write_whole
 from weakclip.errors import WeakClipError, of_the_machine
+from weakclip.file_names import file_size, is_no_file, read_bytes
 
 SMALLEST_SIDE: Final = 8
 LARGEST_PIXELS: Final = 100_000_000
@@ -39,7 +40,7 @@ Resize = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
 """Photo (H, W, 3), height and width -> the photo at that size."""
 
 
-def read_photo(path: Path, crc32: int | None = None) -> NDArray[np.uint8]:
+def read_photo(path: Path | str, crc32: int | None = None) -> NDArray[np.uint8]:
     """The photo as (H, W, 3) uint8 RGB, writable.
 
     EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures are converted, transparent ones laid on white.
@@ -59,7 +60,7 @@ def read_photo(path: Path, crc32: int | None = None) -> NDArray[np.uint8]:
         return np.array(to_rgb(path, upright(image)))
 
 
-def read_photo_size(path: Path) -> tuple[int, int]:
+def read_photo_size(path: Path | str) -> tuple[int, int]:
     """(height, width) of the upright photo, from the header (a PNG is decoded: its EXIF may stand behind the pixels).
 
     Raises:
@@ -73,16 +74,16 @@ def read_photo_size(path: Path) -> tuple[int, int]:
         return (width, height) if turned else (height, width)
 
 
-def file_crc32(path: Path) -> int:
+def file_crc32(path: Path | str) -> int:
     """The CRC-32 of a file's bytes.
 
     Raises:
         WeakClipError: names the file that is missing.
     """
-    if path.exists() and not path.is_file():
+    if is_no_file(path):
         raise WeakClipError(f"{path} is no file", REPLACE_HINT)  # a pipe would be waited for
     try:
-        return isal_zlib.crc32(path.read_bytes())
+        return isal_zlib.crc32(read_bytes(path))
     except OSError as error:
         if of_the_machine(error):
             raise
@@ -104,13 +105,13 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
 
 
 @contextmanager
-def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]:
+def open_image(path: Path | str, what: str = "photo") -> Iterator[ImageFile.ImageFile]:
     """The opened, not yet decoded file; whatever is wrong with it, found inside the block, becomes a `WeakClipError`.
 
     What is wrong with the machine does not: no memory or no file handles left now says nothing of the file.
     """
     try:
-        if path.exists() and not path.is_file():
+        if is_no_file(path):
             raise WeakClipError(f"{path} is no file", REPLACE_HINT)  # a pipe would be waited for
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -123,7 +124,7 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", f"put the {what} there, or take it off the lists") from error
     except UnidentifiedImageError as error:
-        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not an image in a format that can be read"
+        reason = "is empty (0 bytes)" if file_size(path) == 0 else "is not an image in a format that can be read"
         raise WeakClipError(f"{path} {reason}", REPLACE_HINT) from error
     except Image.DecompressionBombError as error:
         raise too_large(path, "its header says") from error
@@ -138,18 +139,18 @@ def open_image(path: Path, what: str = "photo") -> Iterator[ImageFile.ImageFile]
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> WeakClipError:
+def damaged(path: Path | str, error: Exception) -> WeakClipError:
     """The error for a file that cannot be decoded."""
     return WeakClipError(f"{path} is damaged: {str(error) or type(error).__name__}", REPLACE_HINT)
 
 
-def too_large(path: Path, found: str) -> WeakClipError:
+def too_large(path: Path | str, found: str) -> WeakClipError:
     """The error for a photo with more pixels than are read; ``found``: its size in words."""
     limit = LARGEST_PIXELS // 1_000_000
     return WeakClipError(f"{path} is larger than {limit} megapixels ({found})", f"make it smaller than {limit} megapixels")
 
 
-def check_sides(path: Path, image: Image.Image) -> None:
+def check_sides(path: Path | str, image: Image.Image) -> None:
     """Raise WeakClipError where a side is too short for a network."""
     if min(image.size) < SMALLEST_SIDE:
         width, height = image.size
@@ -171,7 +172,7 @@ def upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image) if orientation(image) > 1 else image
 
 
-def to_rgb(path: Path, image: Image.Image) -> Image.Image:
+def to_rgb(path: Path | str, image: Image.Image) -> Image.Image:
     """The image as RGB of 8 bits: 16 bits scaled, transparency on white. Raises WeakClipError for floating-point pixels."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray(eight_bits(path, np.asarray(image))).convert("RGB")
@@ -184,7 +185,7 @@ def to_rgb(path: Path, image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def eight_bits(path: Path, values: NDArray[np.integer]) -> NDArray[np.uint8]:
+def eight_bits(path: Path | str, values: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Values 0..65535, of any shape, as 0..255, rounded: 257 steps of the one are a step of the other."""
     if values.min() < 0 or values.max() > 65535:
         raise WeakClipError(f"{path} has 32-bit pixels", RESAVE_HINT)

@@ -30,8 +30,8 @@ Window = tuple["ViewLogits", int, int, int, int]
 
 PIXELS_ON_CPU: Final = 5 * 2**16
 PIXELS_ON_GPU: Final = 2**23
-"""Of windows that go through the network together: 1 of 512 x 512 or 2 of 384 x 384 and a little more, or 32. A CPU gains nothing
-by more, and its memory grows."""
+"""Of windows that go through the network together: 1 of 512 x 512 or 2 of 384 x 384, or 32 of 512 x 512. A CPU gains nothing by
+more, and its memory grows."""
 LOGITS_TOGETHER: Final = 2**25
 """Of views that are gathered together, 128 MB; a larger view is gathered alone."""
 BAND: Final = 2**22

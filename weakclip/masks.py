@@ -34,7 +34,7 @@ def voc_palette() -> NDArray[np.uint8]:
 PALETTE: Final = voc_palette()
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
+def read_mask(path: Path | str) -> NDArray[np.uint8]:
     """(H, W) uint8 class indices of a palette or grey image, writable.
 
     Raises:
@@ -57,7 +57,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         return np.array(image, dtype=np.uint8) // step
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path | str) -> bytes:
     """The bytes of a file; none of what cannot be read or is no file: a pipe would be waited for, a device read without end."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -70,7 +70,7 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def is_mask(path: Path) -> bool:
+def is_mask(path: Path | str) -> bool:
     """Whether a mask is there and sound: of what an interrupted run has finished, that is looked at again."""
     try:
         read_mask(path)
@@ -79,7 +79,12 @@ def is_mask(path: Path) -> bool:
     return True
 
 
-def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+def mask_file(folder: Path | str, image_id: str) -> str:
+    """Where an image's mask is; a text, as the paths of a `Record` are."""
+    return f"{folder}/{image_id}.png"
+
+
+def write_mask(path: Path | str, mask: NDArray[np.uint8]) -> None:
     """Write (H, W) uint8 indices as a palette PNG; the same mask gives the same bytes. The folder must exist.
 
     The file appears whole or not at all.

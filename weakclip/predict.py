@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.affinity_refinement import AffinityRefinement
-from weakclip.datasets.folder import walk
+from weakclip.datasets.folder import is_photo, walk
 from weakclip.datasets.index import ClassList
 from weakclip.deeplab.postprocessing import sharpen
 from weakclip.deeplab.prediction import WEIGHTS, load_deeplab, predict_probabilities
@@ -165,7 +165,7 @@ def photo_files(given: Sequence[str | Path]) -> list[Path]:
     files: dict[str, Path] = {}
     for name in map(Path, given):
         if name.is_dir():
-            found = [path for path in walk(name) if path.suffix.lower() in PHOTO_ENDINGS]
+            found = [Path(path) for path in walk(name) if is_photo(path)]
         elif not name.exists() and any(sign in str(name) for sign in "*?["):
             matches = sorted(Path(name.anchor).glob(str(name.relative_to(name.anchor))))
             found = [path for path in matches if path.suffix.lower() in PHOTO_ENDINGS]

@@ -28,7 +28,7 @@ GLANCE: Final = 1.0  # seconds between two looks at whether the parent is there
 
 HINT: Final = "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory"
 
-_notes: Path | None = None  # in a worker process: the folder in which it notes what it works on
+_notes: Path | None = None  # in a worker process: the file in which it notes what it works on
 _working_on = ""  # what this process has noted last of its task
 
 
@@ -126,7 +126,7 @@ def note(name: str) -> None:
     _working_on = name
     if _notes is not None:
         with suppress(OSError):  # without it an error would say less, and nothing else
-            (_notes / str(os.getpid())).write_text(name, encoding="utf-8")
+            _notes.write_text(name, encoding="utf-8")
 
 
 def in_processes(
@@ -168,15 +168,15 @@ def _deaths_named(notes: Path | None) -> Iterator[None]:
 def _noted(folder: Path | None, function: Callable[..., Result], *arguments: object) -> Result:
     """Do a task; what it notes is forgotten when it is done."""
     global _notes, _working_on
-    _notes, _working_on = folder, ""
+    _notes, _working_on = None if folder is None else folder / str(os.getpid()), ""
     try:
         return function(*arguments)
     except MemoryError as error:
         raise WeakClipError(f"a process has not enough memory{_while([_working_on])}", HINT) from error
     finally:
+        if _notes is not None:
+            _notes.unlink(missing_ok=True)
         _notes = None
-        if folder is not None:
-            (folder / str(os.getpid())).unlink(missing_ok=True)
 
 
 def _while(working_on: Iterable[str]) -> str:

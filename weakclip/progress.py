@@ -41,7 +41,13 @@ def bytes_in(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size if path.is_file() else 0
     with os.scandir(path) as entries:  # one by one: a folder may hold a file for each image
-        return sum(bytes_in(path / entry.name) for entry in entries if not entry.is_dir() or not entry.is_symlink())
+        return sum(map(_bytes_of, entries))
+
+
+def _bytes_of(entry: os.DirEntry[str]) -> int:
+    if entry.is_dir():
+        return 0 if entry.is_symlink() else bytes_in(Path(entry.path))
+    return entry.stat().st_size if entry.is_file() else 0
 
 
 def size(n_bytes: int) -> str:

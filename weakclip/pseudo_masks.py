@@ -19,7 +19,7 @@ from weakclip.errors import WeakClipError
 from weakclip.folding import fold_laterals
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
-from weakclip.masks import winners, write_mask
+from weakclip.masks import mask_file, winners, write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
@@ -124,4 +124,5 @@ def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) ->
     store = ScoreStore(scores)
     for record in world().share(records):
         classes, probabilities = store.read(record.image_id)
-        write_mask(folder / f"{record.image_id}.png", classes.astype(np.uint8)[winners(probabilities.astype(np.float32))[0]])
+        mask = classes.astype(np.uint8)[winners(probabilities.astype(np.float32))[0]]
+        write_mask(mask_file(folder, record.image_id), mask)

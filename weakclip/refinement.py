@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
+from weakclip.file_names import make_folder, remove_folder, replace
 from weakclip.image_figures import ImageIds
 from weakclip.images import read_photo
 from weakclip.journal import Journal, journalled_figures
-from weakclip.masks import IGNORE, is_mask, winners, write_mask
+from weakclip.masks import IGNORE, is_mask, mask_file, winners, write_mask
 from weakclip.process_pool import HINT, end_with
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -142,7 +143,7 @@ def refine_all(
 
 
 def _has_masks(record: Record, folder: Path) -> bool:
-    return all(is_mask(folder / kind / f"{record.image_id}.png") for kind in KINDS)
+    return all(is_mask(mask_file(folder / kind, record.image_id)) for kind in KINDS)
 
 
 def _refine_records(
@@ -153,8 +154,8 @@ def _refine_records(
 
 def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
     # What is left of it names the image if this process is killed. A process of a run that was killed may still be at the same.
-    working = folder / "working" / f"{os.getpid()} {record.image_id}"
-    working.mkdir()
+    working = f"{folder}/working/{os.getpid()} {record.image_id}"
+    make_folder(working)
     classes, probabilities = store.read(record.image_id)
     try:
         mask, gated, statistics = refine(
@@ -173,7 +174,7 @@ def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: 
     except MemoryError as error:
         raise WeakClipError(f"a process has not enough memory to refine {record.photo}", HINT) from error
     for kind, result in zip(KINDS, (mask, gated), strict=True):
-        write_mask(working / f"{kind}.png", result)
-        (working / f"{kind}.png").replace(folder / kind / f"{record.image_id}.png")
-    working.rmdir()
+        write_mask(mask_file(working, kind), result)
+        replace(mask_file(working, kind), mask_file(folder / kind, record.image_id))
+    remove_folder(working)
     return statistics

@@ -21,6 +21,7 @@ from typing import Self
 
 from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError
+from weakclip.file_names import file_size, is_folder, opened_to_read, remove
 from weakclip.ranks import world
 
 LARGE = 256 * 1024 * 1024  # bytes; a larger input is known by its size and its two ends
@@ -167,19 +168,19 @@ def _imported_names(file: Path) -> list[str]:
     return [name for name in names if name.split(".")[0] in ("stages", "weakclip")]
 
 
-def _add(digest: hashlib.blake2b, name: str, path: Path) -> None:
-    if path.is_dir():
+def _add(digest: hashlib.blake2b, name: str, path: Path | str) -> None:
+    if is_folder(path):
         digest.update(f"folder {name}\0".encode())
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in entries)  # not paths, which take six times the memory
         for child in names:
-            _add(digest, child, path / child)
+            _add(digest, child, f"{path}/{child}")
         digest.update(b"end\0")
         return
     try:
-        length = path.stat().st_size
+        length = file_size(path)
         digest.update(f"file {name}\0{length}\0".encode(errors="surrogateescape"))
-        with path.open("rb") as file:
+        with opened_to_read(path) as file:
             if length <= LARGE:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
             else:
@@ -198,16 +199,19 @@ def _link_all(source: Path, target: Path) -> None:
     target.mkdir()
     with os.scandir(source) as entries:  # one by one: a folder may hold a file for each image
         for entry in entries:
-            _link_all(source / entry.name, target / entry.name)
+            if entry.is_dir():
+                _link_all(Path(entry.path), target / entry.name)
+            else:
+                _link(entry.path, f"{target}/{entry.name}")
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path | str, target: Path | str) -> None:
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        with room_for(target, source.stat().st_size):
+        with room_for(target, file_size(source)):
             shutil.copyfile(source, target)  # on another disk, such as a linked data folder, or on one without links
 
 
@@ -244,13 +248,16 @@ def _remove(path: Path) -> None:
         return
     more = True
     while more:
-        some = _some_names(path)
-        for name in some:
-            _remove(path / name)
+        some = _some_entries(path)
+        for entry in some:
+            if entry.is_dir(follow_symlinks=False):
+                _remove(Path(entry.path))
+            else:
+                remove(entry.path)
         more = len(some) == AT_A_TIME  # where names come back, as some network file systems let them, `rmdir` says so
     path.rmdir()
 
 
-def _some_names(folder: Path) -> list[str]:
+def _some_entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, AT_A_TIME)]
+        return list(islice(entries, AT_A_TIME))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.deeplab.postprocessing import sharpen
+from weakclip.file_names import replace
 from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.images import read_photo
 from weakclip.journal import Journal, journalled_figures
-from weakclip.masks import is_mask, winners, write_mask
+from weakclip.masks import is_mask, mask_file, winners, write_mask
 from weakclip.process_pool import in_processes, note
 from weakclip.progress import Bar
 from weakclip.ranks import world
@@ -39,13 +40,13 @@ def predict_masks(
     folder.mkdir(parents=True, exist_ok=True)
     rows = Journal(journal)
     own = world().share(records)
-    left = select(own, lambda record: record.image_id not in rows.finished or not is_mask(folder / f"{record.image_id}.png"))
+    left = select(own, lambda record: record.image_id not in rows.finished or not is_mask(mask_file(folder, record.image_id)))
     found = plain_masks(left, predict) if kernel is None else sharpened_masks(left, predict, kernel)
+    part = journal.with_name(f"part-{world().rank}.png")
     with Bar(total=len(own), title="predicting", done=len(own) - len(left)) as bar:
         for record, (mask, confidence) in zip(left, found, strict=True):
-            part = journal.with_name(f"part-{world().rank}.png")
             write_mask(part, mask)
-            part.replace(folder / f"{record.image_id}.png")
+            replace(part, mask_file(folder, record.image_id))
             rows.append(record.image_id, {"confidence": confidence})
             bar.advance()
     world().barrier()
@@ -88,7 +89,7 @@ def _sharpened(
     probabilities: NDArray[np.float32],
     kernel: CrfKernel,
 ) -> Found:
-    note(str(record.photo))
+    note(record.photo)
     return _found(classes, sharpen(photo, probabilities, kernel))
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from benchmarks.memory import HeldTogether, descendants, peak_memory
+from benchmarks.memory import HeldTogether, descendants, held, peak_memory
 from benchmarks.sides import Gate, Side
 
 MEGABYTES = 200
@@ -80,6 +80,21 @@ def test_what_is_held_one_after_the_other_is_not_added_up() -> None:
             side()
         apart = side.stop()["sum_of_peaks"]
     assert memory.start + MEGABYTES * 10**6 < memory.peak < apart - 0.8 * MEGABYTES * 10**6
+
+
+def test_a_copy_that_becomes_another_program_counts_when_it_is_one() -> None:
+    program = "; ".join((
+        f"import os, sys, time; x = b'x' * {MEGABYTES * 10**6}; print(flush=True); copied = os.fork()",
+        "copied or (time.sleep(60), os._exit(0)); sys.stdin.readline(); os.kill(copied, 9)",
+    ))  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not descendants(process.pid):
+            time.sleep(0.01)
+        alone = held(process.pid)
+        process.communicate(b"\n")
+    assert MEGABYTES * 10**6 < alone < 1.8 * MEGABYTES * 10**6
 
 
 @pytest.mark.parametrize("work", [fail, give_up])

@@ -11,7 +11,7 @@ from weakclip.datasets.index import Record
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 
-RECORD = Record(image_id="a", photo=Path("a.jpg"), height=2, width=4, split="train", tags=(2,), mask=None)
+RECORD = Record(image_id="a", photo="a.jpg", height=2, width=4, split="train", tags=(2,), mask=None)
 
 
 def seed(folder: Path) -> list[list[int]]:

@@ -17,12 +17,12 @@ CLASSES = ClassList(names=("cat", "traffic light"), synonyms=(("kitten",), ()), 
 def record(image_id: str, split: str, tags: tuple[int, ...] = (1,), *, mask: bool = False) -> Record:
     return Record(
         image_id=image_id,
-        photo=Path("data/raw/images") / f"{image_id}.jpg",
+        photo=f"data/raw/images/{image_id}.jpg",
         height=30,
         width=40,
         split=split,
         tags=tags,
-        mask=Path("data/raw/masks") / f"{image_id}.png" if mask else None,
+        mask=f"data/raw/masks/{image_id}.png" if mask else None,
         crc32=0xBEEF,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +12,7 @@ from weakclip.datasets.labels import PhotoNames, read_classes, read_split, read_
 from weakclip.errors import WeakClipError
 
 CLASSES = ClassList(names=("cat", "dog", "sofa"), synonyms=((), ("puppy",), ("couch",)), background_words=())
-PHOTOS = PhotoNames([PurePosixPath(name) for name in ("a.jpg", "b.PNG", "far/away/c.jpeg", "d.v2.jpg", "Käse.jpg")])
+PHOTOS = PhotoNames(("a.jpg", "b.PNG", "far/away/c.jpeg", "d.v2.jpg", "Käse.jpg"))
 
 
 def write(path: Path, content: str | bytes) -> Path:

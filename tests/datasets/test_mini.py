@@ -84,8 +84,8 @@ def test_the_dataset_is_named_and_sorted_by_split_and_index(tmp_path: Path) -> N
 
 def test_records_name_the_files_at_their_final_place(tmp_path: Path) -> None:
     record = draw(tmp_path).records[0]
-    assert record.photo == Path("data/dataset/images/train_00000.jpg")
-    assert record.mask == Path("data/dataset/masks/train_00000.png")
+    assert record.photo == "data/dataset/images/train_00000.jpg"
+    assert record.mask == "data/dataset/masks/train_00000.png"
 
 
 def test_photos_and_masks_are_those_of_the_scenes(tmp_path: Path) -> None:

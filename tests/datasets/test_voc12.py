@@ -125,7 +125,7 @@ def test_without_jpegimages_there_is_a_hint(tmp_path: Path) -> None:
 
 def test_masks_of_sbd_go_before_the_official_ones_and_may_be_missing(devkit: Path) -> None:
     mask(devkit, "SegmentationClassAug", "2007_1", 12)
-    found = {record.image_id: record.mask and record.mask.parent.name for record in read(devkit).dataset.records}
+    found = {record.image_id: record.mask and Path(record.mask).parent.name for record in read(devkit).dataset.records}
     assert found["2007_1"] == "SegmentationClassAug" and found["2008_4"] == "SegmentationClass"
     assert found["2007_2"] is None and found["2009_5"] is None
 

@@ -39,7 +39,7 @@ def dataset(tmp_path: Path) -> Dataset:
     Image.fromarray(rng.integers(0, 255, (36, 36, 3), np.uint8)).save(photos / "more" / "c ü.png")
     rows = (("a", "a.jpg", 40, 56, "train"), ("b", "more/b.jpg", 48, 40, "train"), ("c ü", "more/c ü.png", 36, 36, "val"))
     records = tuple(
-        Record(image_id=image_id, photo=photos / name, height=height, width=width, split=split, tags=(1, 2, 3), mask=None)
+        Record(image_id=image_id, photo=str(photos / name), height=height, width=width, split=split, tags=(1, 2, 3), mask=None)
         for image_id, name, height, width, split in rows
     )
     return Dataset(name="folder", classes=CLASSES, records=records)

@@ -65,7 +65,7 @@ def test_tasks_hold_a_brush_for_each_class_that_fits_the_interface(masked: list[
     assert counts == {"tasks": 3, "brushes": 6}
     for photo, task in zip(masked, tasks, strict=True):
         name = task["data"]["image"].removeprefix("/data/local-files/?d=")
-        assert tmp_path / "photos" / unquote(name) == photo.record.photo and " " not in name
+        assert str(tmp_path / "photos" / unquote(name)) == photo.record.photo and " " not in name
         mask = np.zeros_like(photo.mask)
         for row in task["predictions"][0]["result"]:
             assert (row["type"], row["from_name"], row["to_name"]) == ("brushlabels", brushes.get("name"), "image")

@@ -120,7 +120,7 @@ def test_every_byte_of_a_shard_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["dataset.json", "images.csv"])
 def test_every_byte_of_a_dataset_index(tmp_path: Path, file: str) -> None:
     photo, mask = Path("a.jpg"), Path("a.png")
-    record = Record(image_id="a", photo=photo, height=30, width=40, split="train", tags=(1,), mask=mask, crc32=7)
+    record = Record(image_id="a", photo=str(photo), height=30, width=40, split="train", tags=(1,), mask=str(mask), crc32=7)
     records = (record, replace(record, image_id="b", tags=(1, 2)))
     classes = ClassList(names=("cat", "dog"), synonyms=((), ("hound",)), background_words=("grass",))
     dataset = Dataset(name="folder", classes=classes, records=records)

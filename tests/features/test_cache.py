@@ -68,7 +68,7 @@ def records(tmp_path: Path) -> tuple[Record, ...]:
     for number, (height, width) in enumerate(SIZES):
         path = tmp_path / f"photo{number}.png"
         Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-        record = Record(image_id=path.stem, photo=path, height=height, width=width, split="train", tags=(1,), mask=None)
+        record = Record(image_id=path.stem, photo=str(path), height=height, width=width, split="train", tags=(1,), mask=None)
         made.append(record)
     return tuple(made)
 
@@ -336,7 +336,7 @@ def test_replaced_photos_unsuitable_sizes_and_empty_datasets_are_refused(records
     Image.new("RGB", (20, 20)).save(records[2].photo)
     with pytest.raises(WeakClipError, match=r"photo2.png is 20 x 20 pixels, the dataset index says 32 x 40"):
         cache(records, tmp_path / "a")
-    records[2].photo.unlink()
+    Path(records[2].photo).unlink()
     with pytest.raises(WeakClipError, match=r"photo2.png is missing"):
         cache(records, tmp_path / "b")
     with pytest.raises(WeakClipError, match="no training images"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,7 +58,7 @@ def make_batch(case: Case, network: TrainedWeakClip) -> Batch:
     size = objective(case).size
     assert size is not None
     records = [
-        Record(image_id=str(number), photo=Path(), height=0, width=0, split="train", tags=(), mask=None)
+        Record(image_id=str(number), photo="", height=0, width=0, split="train", tags=(), mask=None)
         for number in range(len(photos))
     ]
     images = torch.from_numpy(photos).permute(0, 3, 1, 2)

@@ -119,9 +119,7 @@ def training() -> Arrays:
     objective = released_objective(
         Objective(boundary_weight=1.0, boundary_kernel=MILD, score_map_weight=0.4, score_map_temperature=0.07), (16, 16)
     )
-    records = [
-        Record(image_id=name, photo=Path(name), height=64, width=64, split="train", tags=(1,), mask=None) for name in "ab"
-    ]
+    records = [Record(image_id=name, photo=name, height=64, width=64, split="train", tags=(1,), mask=None) for name in "ab"]
     images = torch.from_numpy(photos(2, 64, 64)).permute(0, 3, 1, 2)
     batch = image_batch(images, seeds(2, 64), (16, 16), model, records)
     schedule = AdaptationSchedule(lr=1e-3, iterations=3, warmup=1, weight_decay=0.03, validate_every=1, checkpoint_every=1)

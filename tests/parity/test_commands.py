@@ -43,7 +43,7 @@ def test_generate_masks_gives_the_released_probabilities(case: Case, tmp_path: P
     photo = stored.stored("photo_rgb")
     Image.fromarray(photo).save(tmp_path / "a.png")
     height, width = photo.shape[:2]
-    record = Record(image_id="a", photo=Path("a.png"), height=height, width=width, split="train", tags=(), mask=None)
+    record = Record(image_id="a", photo="a.png", height=height, width=width, split="train", tags=(), mask=None)
     (tmp_path / "params.yaml").write_bytes((ROOT / "weakclip" / "presets" / "voc12.yaml").read_bytes())
     settings = {"scales": case["ratios"], "flip": True, "stride": stride, "tag_filter": False, "base_size": case["base_size"]}
     change_params(tmp_path / "params.yaml", {f"masks.{name}": value for name, value in settings.items()})

@@ -53,7 +53,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
         photo, mask = folder / "photo.png", folder / "mask.png"
         Image.new("RGB", (64, 48), (90, 120, 60)).save(photo)
         write_mask(mask, np.repeat([[0, tags[0]]], 24, axis=1).repeat(48, axis=0).astype(np.uint8)[:, :64])
-        record = Record(image_id=image_id, photo=photo, height=48, width=64, split="val", tags=tags, mask=None)
+        record = Record(image_id=image_id, photo=str(photo), height=48, width=64, split="val", tags=tags, mask=None)
         maps = Maps(classes=tags, values=np.ones((len(tags), 2, 2), np.float32)) if group == "train" else None
         pictures = write_pictures(record, {"deeplab": mask, "truth": mask}, maps, folder / "images", 320)
         rows.append(

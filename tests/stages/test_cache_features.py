@@ -60,7 +60,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         photo = photos / f"{image_id}.png"
         Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(photo)
         split = "val" if image_id == "v" else "train"
-        records.append(Record(image_id=image_id, photo=photo, height=height, width=width, split=split, tags=(1,), mask=None))
+        records.append(
+            Record(image_id=image_id, photo=str(photo), height=height, width=width, split=split, tags=(1,), mask=None)
+        )
     classes = ClassList(names=("cat",), synonyms=((),), background_words=())
     write_dataset(Dataset(name="test", classes=classes, records=tuple(records)), Path("data/dataset"))
     return tmp_path

@@ -64,7 +64,7 @@ def write_project(*, labelled: str) -> None:
         records.append(
             Record(
                 image_id=image_id,
-                photo=photo,
+                photo=str(photo),
                 height=20,
                 width=30,
                 split=split,

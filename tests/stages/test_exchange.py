@@ -42,7 +42,7 @@ def take_over(classes: str = "coco14", out: str = "data/raw/seeds") -> str:
 def project(name: str, classes: ClassList, splits: dict[str, str]) -> None:
     """A dataset with masks and scores of the images, whose ids and splits are given."""
     records = tuple(
-        Record(image_id=image_id, photo=Path(f"{image_id}.jpg"), height=2, width=2, split=split, tags=(12,), mask=None)
+        Record(image_id=image_id, photo=f"{image_id}.jpg", height=2, width=2, split=split, tags=(12,), mask=None)
         for image_id, split in sorted(splits.items())
     )
     write_dataset(Dataset(name=name, classes=classes, records=records), Path("data/dataset"))

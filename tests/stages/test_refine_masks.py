@@ -49,7 +49,7 @@ def write_project(*, with_masks: bool) -> None:
         records.append(
             Record(
                 image_id=image_id,
-                photo=photo,
+                photo=str(photo),
                 height=30,
                 width=40,
                 split="val" if image_id == "v" else "train",

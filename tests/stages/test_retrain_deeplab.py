@@ -57,7 +57,9 @@ def write_project(*, val_masks: bool) -> None:
             write_mask(Path(f"data/masks/refined/{image_id}.png"), truth)
             write_mask(Path(f"data/masks/gated/{image_id}.png"), np.where(truth == 0, 255, truth).astype(np.uint8))
         kept = mask if val_masks or split == "train" else None
-        records.append(Record(image_id=image_id, photo=photo, height=30, width=40, split=split, tags=(1,), mask=kept))
+        records.append(
+            Record(image_id=image_id, photo=str(photo), height=30, width=40, split=split, tags=(1,), mask=kept and str(kept))
+        )
     classes = ClassList(names=("cat", "dog"), synonyms=((), ()), background_words=())
     write_dataset(Dataset(name="toy", classes=classes, records=tuple(records)), Path("data/dataset"))
 

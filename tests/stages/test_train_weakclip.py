@@ -102,9 +102,9 @@ def test_held_out_images_are_not_trained_on() -> None:
     assert (len(trained), len(kept)) == (11, 1)
     # In six steps of two images every trained image is seen.
     change_params(Path("params.yaml"), {"weakclip.iterations": 6, "weakclip.boundary_weight": 0.0})
-    kept[0].photo.write_bytes(b"not an image")
+    Path(kept[0].photo).write_bytes(b"not an image")
     train_weakclip.main()
-    trained[5].photo.write_bytes(b"not an image")
+    Path(trained[5].photo).write_bytes(b"not an image")
     with pytest.raises(WeakClipError, match=f"{trained[5].image_id}.*another photo than the dataset index lists"):
         train_weakclip.main()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from weakclip.datasets.coco_annotations import HINT, AnnotatedImage, read_instances, render_mask, short_id
@@ -21,7 +21,7 @@ from weakclip.datasets.index import Collection, Dataset, Record, Skipped, kept_a
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids, read_tagged_ids
 from weakclip.datasets.tag_vectors import TagVectors
-from weakclip.datasets.verification import Candidate, ascending, verify
+from weakclip.datasets.verification import Candidate, Offer, ascending, verify
 from weakclip.errors import WeakClipError
 from weakclip.masks import write_mask
 from weakclip.process_pool import in_processes, note
@@ -62,6 +62,15 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     Raises:
         WeakClipError: names what is missing or cannot be used; with ``on_error`` ``skip`` images are left out instead.
     """
+    offer = find_candidates(raw, folder, tags_from=tags_from, on_error=on_error)
+    found, left_out = verify(offer.candidates, classes=CLASSES, on_error=on_error, skipped=offer.skipped)
+    records = kept_aside((move_mask(record, folder, final) for record in found), CLASSES)
+    return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=offer.notes)
+
+
+def find_candidates(raw: Path, folder: Path, *, tags_from: str, on_error: str) -> Offer:
+    """What `read_coco14` finds, without opening a photo, the masks rendered into the folder; parameters and errors are its
+    own."""
     if tags_from == "xml":
         raise WeakClipError("dataset.tags_from is xml, which COCO does not have", "set it to json, npy, lines or csv")
     base, root = find_root(sources(raw))
@@ -106,9 +115,7 @@ def read_coco14(raw: Path, folder: Path, *, final: Path, tags_from: str, on_erro
     refuse_both(root, candidates)
     if tags_from == "masks":
         notes.append("tags were read from the ground-truth masks (dataset.tags_from: masks): this is not weak supervision")
-    records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
-    records = kept_aside((move_mask(record, folder, final) for record in records), CLASSES)
-    return Collection(dataset=Dataset(name="coco14", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
+    return Offer(classes=CLASSES, candidates=ascending(candidates), skipped=skipped, notes=tuple(notes))
 
 
 def find_root(bases: Sequence[Path]) -> tuple[Path, Path]:
@@ -161,7 +168,7 @@ def tag_source(
         lines = read_tagged_ids(split.listed, CLASSES.num_classes)
         by_id = {short_id(name): tags for name, tags in lines.items()}
         return lambda image_id: by_id[image_id]
-    names = PhotoNames([PurePosixPath(f"{image_id}.jpg") for image_id in sorted(photos)])
+    names = PhotoNames(f"{image_id}.jpg" for image_id in sorted(photos))
     listed = read_tags(find_file("tags.csv", places), CLASSES, names, skip_missing=skip)
     return lambda image_id: listed.entries.get(image_id, ())
 
@@ -227,6 +234,6 @@ def refuse_both(root: Path, candidates: Sequence[Candidate]) -> None:
 
 def move_mask(record: Record, folder: Path, final: Path) -> Record:
     """The record with a rendered mask named where it will stand."""
-    if record.mask is None or not record.mask.is_relative_to(folder):
+    if record.mask is None or not Path(record.mask).is_relative_to(folder):
         return record
-    return replace(record, mask=final / record.mask.relative_to(folder))
+    return replace(record, mask=(final / Path(record.mask).relative_to(folder)).as_posix())

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from weakclip.datasets.folder import NO_PHOTOS, find_photos, photo_folder, walk
-from weakclip.datasets.image_ids import composed
+from weakclip.datasets.folder import NO_PHOTOS, find_photos, is_photo, photo_folder, walk
+from weakclip.datasets.image_ids import composed, ending
 from weakclip.datasets.labels import PhotoNames, is_unicode, read_json, read_text
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS, read_photo_size
@@ -66,7 +66,7 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
     Raises:
         WeakClipError: there are no photos, no tags, several files of tags, or no such ``tags_file``.
     """
-    if not any(path.suffix.lower() in PHOTO_ENDINGS for path in walk(root, NO_PHOTOS)):
+    if not any(map(is_photo, walk(root, NO_PHOTOS))):
         raise WeakClipError(f"{root} holds no photos", f"files that count as photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
     folder = photo_folder(root)
     if tags_file is not None and not tags_file.is_file() and tags_file.resolve() not in (root.resolve(), folder.resolve()):
@@ -81,7 +81,7 @@ def discover(root: Path, tags_file: Path | None = None) -> Discovery:
         notes.append(f"photos under test/, which have no use beside val/: {left:,}")
     source = tags_file or only_table(root) or folder
     if source.is_file():
-        written, found = look_up(source, read_rows(source), PhotoNames(list(relative.values())))
+        written, found = look_up(source, read_rows(source), PhotoNames(map(str, relative.values())))
         notes += found
     else:
         written = {image_id: [path.parts[0]] for image_id, path in below.items() if len(path.parts) > 1}
@@ -108,8 +108,8 @@ def examples(names: Sequence[str]) -> str:
 def other_files(root: Path) -> list[str]:
     """Notes of files that are neither photos nor lists, by ending."""
     lists = {".csv", ".json", ".txt"}
-    endings = [path.suffix.lower() or "no ending" for path in walk(root, ("masks", "splits"))]
-    odd = sorted(one_line(ending) for ending in endings if ending not in PHOTO_ENDINGS and ending not in lists)
+    endings = [ending(path).lower() or "no ending" for path in walk(root, ("masks", "splits"))]
+    odd = sorted(one_line(found) for found in endings if found not in PHOTO_ENDINGS and found not in lists)
     return [f"files that are no photos ({', '.join(sorted(set(odd)))}): {len(odd):,}"] if odd else []
 
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from weakclip.datasets.image_ids import composed, image_ids
-from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
+from weakclip.datasets.image_ids import composed, ending, image_ids, stem
+from weakclip.datasets.index import Collection, Dataset, Skipped
 from weakclip.datasets.labels import Listed, PhotoNames, is_unicode, read_classes, read_split, read_tags
-from weakclip.datasets.verification import Candidate, ascending, verify
+from weakclip.datasets.verification import Candidate, Offer, ascending, verify
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
@@ -37,21 +36,10 @@ def read_folder(raw: Path, *, tags_from: str, on_error: str, val_share: float, s
     Raises:
         WeakClipError: names the file and line that cannot be used; with ``on_error`` ``skip`` photos are left out instead.
     """
-    # In a function of its own, so that what it looked things up in is gone before the photos are decoded.
     offer = find_candidates(raw, tags_from=tags_from, skip=on_error == "skip", val_share=val_share, seed=seed)
     records, left_out = verify(offer.candidates, classes=offer.classes, on_error=on_error, skipped=offer.skipped)
     dataset = Dataset(name="folder", classes=offer.classes, records=records)
     return Collection(dataset=dataset, skipped=left_out, notes=offer.notes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What a folder has: classes, images that are still to be checked, what is left out already, what to tell the user."""
-
-    classes: ClassList
-    candidates: Sequence[Candidate]
-    skipped: Sequence[Skipped]
-    notes: tuple[str, ...]
 
 
 def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, seed: int) -> Offer:
@@ -65,7 +53,7 @@ def find_candidates(raw: Path, *, tags_from: str, skip: bool, val_share: float, 
     root = next((place for place in places if (place / "images").is_dir()), places[0])
     folder = photo_folder(root)
     photos, skipped = find_photos(folder)
-    names = PhotoNames(PurePosixPath(path).relative_to(folder) for path in photos.values())
+    names = PhotoNames(below(folder, path) for path in photos.values())
     classes = read_classes(root / "classes.txt")
     tags = Listed() if tags_from == "masks" else read_tags(tags_file(root), classes, names, skip_missing=skip)
     masks, notes = find_masks(root / "masks", photos, names)
@@ -113,7 +101,7 @@ def sources(raw: Path) -> tuple[Path, ...]:
 def photo_folder(root: Path) -> Path:
     """Where the photos of a dataset are: ``root/images``, or ``root`` itself where there is no such folder but photos."""
     images = root / "images"
-    there = not images.is_dir() and any(path.suffix.lower() in PHOTO_ENDINGS for path in walk(root, NO_PHOTOS))
+    there = not images.is_dir() and any(map(is_photo, walk(root, NO_PHOTOS)))
     return root if there else images
 
 
@@ -128,8 +116,9 @@ def has_folder(path: Path) -> bool:
     return path.is_dir()
 
 
-def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[Path]:
-    """All files below a folder but hidden ones, in a fixed order; links are followed, each real folder is entered once.
+def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[str]:
+    """The paths of all files below a folder but hidden ones, in a fixed order, as texts (see `weakclip.file_names`); links are
+    followed, each real folder is entered once.
 
     ``left_out``: folders directly in it that are not entered.
     """
@@ -142,7 +131,19 @@ def walk(folder: Path, left_out: Sequence[str] = ()) -> Iterator[Path]:
         visited.add(real)
         not_entered = left_out if Path(place) == folder else ()
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in not_entered)
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        begin = "" if place == "." else f"{place.rstrip('/')}/".removeprefix("./")
+        files.sort()
+        yield from (f"{begin}{name}" for name in files if not name.startswith("."))
+
+
+def is_photo(path: str) -> bool:
+    """Whether the ending of a file is that of a photo."""
+    return ending(path).lower() in PHOTO_ENDINGS
+
+
+def below(folder: Path, path: str) -> str:
+    """The path of a file in a folder, as `walk` gives it, relative to the folder."""
+    return path.removeprefix(f"{folder.as_posix().rstrip('/')}/")
 
 
 def find_photos(folder: Path) -> tuple[dict[str, str], list[Skipped]]:
@@ -156,19 +157,19 @@ def find_photos(folder: Path) -> tuple[dict[str, str], list[Skipped]]:
     paths: list[str] = []
     skipped: list[Skipped] = []
     for path in walk(folder, () if folder.name == "images" else NO_PHOTOS):
-        if path.suffix.lower() not in PHOTO_ENDINGS:
+        if not is_photo(path):
             continue
         if reason := wrong_name(path):
             file = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
             skipped.append(Skipped(file=file, reason=f"{file}: {reason}"))
             continue
-        paths.append(path.as_posix())
-    ids = image_ids(PurePosixPath(path).relative_to(folder) for path in paths)
+        paths.append(path)
+    ids = image_ids(below(folder, path) for path in paths)
     while long := {path for image_id, path in zip(ids, paths, strict=True) if len(image_id.encode()) > LONGEST_NAME}:
         reason = f"with the folders that tell it apart its name has more than {LONGEST_NAME} bytes"
         skipped += [Skipped(file=path, reason=f"{path}: {reason}") for path in sorted(long)]
         paths = [path for path in paths if path not in long]
-        ids = image_ids(PurePosixPath(path).relative_to(folder) for path in paths)  # of the others, as `PhotoNames` finds them
+        ids = image_ids(below(folder, path) for path in paths)  # of the others, as `PhotoNames` finds them
     photos: dict[str, str] = {}
     for image_id, file in zip(ids, paths, strict=True):
         if image_id in photos:
@@ -182,13 +183,13 @@ def find_photos(folder: Path) -> tuple[dict[str, str], list[Skipped]]:
     return photos, skipped
 
 
-def wrong_name(path: Path) -> str | None:
+def wrong_name(path: str) -> str | None:
     """Why a file of this name cannot be used: it could not be written into a list, a line each, or given an ending."""
-    if not is_unicode(str(path)):
+    if not is_unicode(path):
         return "the file name is not UTF-8"
-    if one_line(str(path)) != str(path):
+    if one_line(path) != path:
         return "the file name holds a line end or another control character"
-    if len(path.stem.encode()) > LONGEST_NAME:
+    if len(stem(path).encode()) > LONGEST_NAME:
         return f"the file name has more than {LONGEST_NAME} bytes"
     return None
 
@@ -201,15 +202,15 @@ def find_masks(folder: Path, photos: Container[str], names: PhotoNames) -> tuple
     masks: dict[str, str] = {}
     without_photo, no_png = 0, 0
     for path in walk(folder) if has_folder(folder) else ():
-        image_id = names.find(path.relative_to(folder).with_suffix("").as_posix()) or composed(path.stem)
-        if path.suffix.lower() != ".png":
+        image_id = names.find(below(folder, path).removesuffix(ending(path))) or composed(stem(path))
+        if ending(path).lower() != ".png":
             no_png += 1
         elif image_id not in photos:
             without_photo += 1
         elif image_id in masks:
             raise WeakClipError(f"{masks[image_id]} and {path} are both masks of {image_id!r}", "remove one of them")
         else:
-            masks[image_id] = path.as_posix()
+            masks[image_id] = path
     notes = [f"files in {folder} that are no PNGs and not used: {no_png:,}"] if no_png else []
     notes += [f"masks in {folder} that have no photo of their name: {without_photo:,}"] if without_photo else []
     return masks, notes

@@ -1,11 +1,12 @@
-"""What images are called after: their files, and as many folders as it takes to tell them apart."""
+"""What images are called after: their files, and as many folders as it takes to tell them apart.
+
+Paths are texts here (see `weakclip.file_names`), their parts parted by ``/``.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePath
 
 
 def composed(text: str) -> str:
@@ -13,19 +14,44 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def image_ids(photos: Iterable[PurePath]) -> list[str]:
+def ending(path: str) -> str:
+    """The ending of a file's name with its dot, empty where it has none; as `PurePath.suffix`."""
+    name = path[path.rfind("/") + 1 :]
+    place = name.rfind(".")
+    return name[place:] if 0 < place < len(name) - 1 else ""
+
+
+def stem(path: str) -> str:
+    """The name of a file without its ending; as `PurePath.stem`."""
+    return path[path.rfind("/") + 1 :].removesuffix(ending(path))
+
+
+def repeated(names: Iterable[str]) -> set[str]:
+    """The names that are there more than once."""
+    seen: set[str] = set()
+    again: set[str] = set()
+    for name in names:
+        (again if name in seen else seen).add(name)
+    return again
+
+
+def image_ids(photos: Iterable[str]) -> list[str]:
     """The file name of each photo without its ending; where several share it, with folders before it, joined by ``_``.
 
     ``cat/1.jpg`` and ``dog/1.jpg`` become ``cat_1`` and ``dog_1``. Two files of one folder that differ by their ending only
     share an id.
     """
-    parts = [(*photo.parent.parts, photo.stem) for photo in photos]
-    used = [1] * len(parts)
+    paths = list(photos)
+    ids = [composed(stem(path)) for path in paths]
+    used: dict[int, int] = {}  # parts of a path, where it is more than one
     while True:
-        ids = [composed("_".join(names[-count:])) for names, count in zip(parts, used, strict=True)]
-        shared = Counter(ids)
-        longer = [number for number, names in enumerate(parts) if shared[ids[number]] > 1 and used[number] < len(names)]
+        shared = repeated(ids)
+        longer = [
+            number for number, path in enumerate(paths) if ids[number] in shared and used.get(number, 1) <= path.count("/")
+        ]
         if not longer:
             return ids
         for number in longer:
-            used[number] += 1
+            used[number] = used.get(number, 1) + 1
+            folders = paths[number].split("/")[:-1]
+            ids[number] = composed("_".join([*folders[1 - used[number] :], stem(paths[number])]))

@@ -53,18 +53,19 @@ class ClassList:
 class Record:
     """One image.
 
-    ``photo``, ``mask``: relative to the project root. ``height``, ``width``: pixels of the upright photo.
+    ``photo``, ``mask``: relative to the project root, and texts (see `weakclip.file_names`). ``height``, ``width``: pixels of
+    the upright photo.
     ``split``: train, trainaug or val. ``tags``: class indices from 1, ascending. ``crc32``: of the photo's file, for
     `read_photo`; None where it is not known.
     """
 
     image_id: str
-    photo: Path
+    photo: str
     height: int
     width: int
     split: str
     tags: tuple[int, ...]
-    mask: Path | None
+    mask: str | None
     crc32: int | None = None
 
 
@@ -166,12 +167,12 @@ def table_of(records: Iterable[Record], classes: ClassList) -> Iterator[bytes]:
         (
             (
                 record.image_id,
-                record.photo.as_posix(),
+                record.photo,
                 record.height,
                 record.width,
                 record.split,
                 ";".join(classes.names[tag - 1] for tag in record.tags),
-                record.mask.as_posix() if record.mask else "",
+                record.mask or "",
                 "" if record.crc32 is None else f"{record.crc32:08x}",
             )
             for record in records
@@ -247,11 +248,11 @@ def parse_record(cells: Sequence[str], index: Mapping[str, int]) -> Record:
         raise ValueError(f"{image_id} is in the unknown split {split!r}")
     return Record(
         image_id=image_id,
-        photo=Path(photo),
+        photo=photo,
         height=int(height),
         width=int(width),
         split=split,
         tags=tuple(index[tag] for tag in tags.split(";")) if tags else (),
-        mask=Path(mask) if mask else None,
+        mask=mask or None,
         crc32=int(crc32, 16) if crc32 else None,
     )

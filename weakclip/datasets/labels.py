@@ -6,20 +6,20 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
-from weakclip.datasets.image_ids import composed, image_ids
+from weakclip.datasets.image_ids import composed, ending, image_ids, repeated, stem
 from weakclip.datasets.index import ClassList
 from weakclip.errors import WeakClipError, one_line
 from weakclip.images import PHOTO_ENDINGS
 
 SHOWN: Final = 5
 MOST_CLASSES: Final = 254  # foreground; 255 is the ignore index of masks
+BYTE_ORDER_MARK: Final = "\ufeff"
 BACKGROUND_HEADING: Final = "[background]"
 
 
@@ -38,19 +38,20 @@ class PhotoNames:
     normal form (macOS writes file names decomposed).
     """
 
-    def __init__(self, photos: Iterable[PurePosixPath]) -> None:
-        """``photos``: paths relative to the folder of the photos, of different ids. A shared name needs its folder."""
+    def __init__(self, photos: Iterable[str]) -> None:
+        """``photos``: paths below the folder of the photos, of different ids. A shared name needs its folder."""
         self.with_ending: dict[str, str] = {}
         self.without_ending: dict[str, str] = {}
-        texts = [composed(str(photo)) for photo in photos]  # of which paths are made when they are needed: they are large
-        shared = Counter(PurePosixPath(text).stem for text in texts)
-        for text, image_id in zip(texts, image_ids(map(PurePosixPath, texts)), strict=True):
-            path = PurePosixPath(text)
-            alone = shared[path.stem] == 1 or len(path.parts) == 1
-            for name in {str(path), path.name} if alone else {str(path)}:
+        paths = [composed(photo) for photo in photos]
+        shared = repeated(map(stem, paths))
+        for path, image_id in zip(paths, image_ids(paths), strict=True):
+            names = {path}
+            if stem(path) not in shared:
+                names.add(path[path.rfind("/") + 1 :])
+            for name in names:
                 self.with_ending[lower_ending(name)] = image_id
-            for name in {str(path.with_suffix("")), path.stem} if alone else {str(path.with_suffix(""))}:
-                self.without_ending[name] = image_id
+                bare = name.removesuffix(ending(name))
+                self.without_ending[image_id if bare == image_id else bare] = image_id  # of equal texts one is kept
 
     def find(self, name: str) -> str | None:
         """The image id; None where there is no such photo.
@@ -59,13 +60,14 @@ class PhotoNames:
             ValueError: an absolute path, or one that leaves the folder; the message says so.
         """
         text = composed(name.strip()).replace("\\", "/")
-        path = PurePosixPath(text)
-        if path.is_absolute() or re.match(r"[A-Za-z]:", text):
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        if text.startswith("/") or re.match(r"[A-Za-z]:", text):
             raise ValueError(f"{name.strip()!r} is an absolute path; write it relative to the folder of the photos")
-        if ".." in path.parts:
+        if ".." in parts:
             raise ValueError(f"{name.strip()!r} leaves the folder of the photos")
-        for candidate in (path, path.relative_to("images")) if path.parts[:1] == ("images",) else (path,):
-            found = self.with_ending.get(lower_ending(str(candidate))) or self.without_ending.get(str(candidate))
+        path = "/".join(parts)
+        for candidate in (path, path.removeprefix("images/")):
+            found = self.with_ending.get(lower_ending(candidate)) or self.without_ending.get(candidate)
             if found is not None:
                 return found
         return None
@@ -82,14 +84,13 @@ def is_unicode(text: str) -> bool:
 
 def lower_ending(name: str) -> str:
     """The name with the ending of a photo in lower case, other names as they are."""
-    ending = PurePosixPath(name).suffix
-    return name.removesuffix(ending) + ending.lower() if ending.lower() in PHOTO_ENDINGS else name
+    found = ending(name)
+    return name.removesuffix(found) + found.lower() if found != found.lower() in PHOTO_ENDINGS else name
 
 
 def without_ending(name: str) -> str:
     """The name without the ending of a photo, other names as they are."""
-    ending = PurePosixPath(name).suffix
-    return name.removesuffix(ending) if ending.lower() in PHOTO_ENDINGS else name
+    return name.removesuffix(ending(name)) if ending(name).lower() in PHOTO_ENDINGS else name
 
 
 def refuse(path: Path, problems: Sequence[str], hint: str) -> None:
@@ -106,7 +107,7 @@ def read_text(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise WeakClipError(f"{path} is no file", "put a text file there; the README says what it looks like")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except FileNotFoundError as error:
         raise WeakClipError(f"{path} is missing", "put it there; the README says what it looks like") from error
     except OSError as error:
@@ -190,11 +191,13 @@ def read_tags(path: Path, classes: ClassList, photos: PhotoNames, *, skip_missin
     problems: list[str] = []
     rows = json_rows(path, problems) if path.suffix == ".json" else csv_rows(path, problems)
     index = {name: 1 + position for position, name in enumerate(classes.names)}
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}  # of equal tags of many images one tuple is kept
 
     def parse(where: str, tags: Sequence[str]) -> tuple[int, ...]:
         words = [composed(tag.strip()) for tag in tags if tag.strip()]
         problems.extend(f"{where}: {unknown_tag(word, classes)}" for word in words if word not in index)
-        return tuple(sorted({index[word] for word in words if word in index}))
+        found = tuple(sorted({index[word] for word in words if word in index}))
+        return known.setdefault(found, found)
 
     listed, found = list_photos(((where, name, parse(where, tags)) for where, name, tags in rows), photos.find)
     problems += found

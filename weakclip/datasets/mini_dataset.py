@@ -54,11 +54,11 @@ def draw_image(folder: Path, final: Path, world: MiniWorld, split: str, index: i
     height, width = scene.mask.shape
     return Record(
         image_id=image_id,
-        photo=final / photo,
+        photo=(final / photo).as_posix(),
         height=height,
         width=width,
         split=split,
         tags=tuple(1 + CLASS_NAMES.index(name) for name in scene.tags),
-        mask=final / mask,
+        mask=(final / mask).as_posix(),
         crc32=file_crc32(folder / photo),
     )

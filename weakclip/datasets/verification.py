@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,19 @@ class Candidate:
     split: str
     tags: tuple[int, ...] | None
     mask: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a layout has: classes, images that are still to be checked, what is left out already, what to tell the user.
+
+    It is what a function returns that looks names up, so that what it did this in is gone before photos are decoded.
+    """
+
+    classes: ClassList
+    candidates: Sequence[Candidate]
+    skipped: Sequence[Skipped]
+    notes: tuple[str, ...]
 
 
 COLUMNS: Final = ("image_id", "photo", "split", "tags", "mask")
@@ -71,7 +84,10 @@ def verify(
     Raises:
         WeakClipError: names unusable files (``stop``), or says that no image is left to train on.
     """
-    give_back()  # what candidates were looked up in, before processes for their photos take theirs
+    # What candidates were looked up in goes before processes for their photos take theirs; what the interpreter keeps of freed
+    # objects for its next ones goes first, for a few of them hold much memory that lies around.
+    gc.collect()
+    give_back()
     starts = range(0, len(candidates), CHUNK)
     tasks = ((candidates[start : start + CHUNK], classes.num_classes) for start in starts)
     results = chain.from_iterable(in_processes(verify_chunk, tasks, max(1, min(workers(), len(starts)))))
@@ -101,7 +117,7 @@ def verify_chunk(candidates: Sequence[Candidate], num_classes: int) -> list[Reco
 def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     """The record of a candidate, or why there is none."""
     note(candidate.photo)
-    photo, mask = Path(candidate.photo), None if candidate.mask is None else Path(candidate.mask)
+    photo, mask = candidate.photo, candidate.mask
     try:
         height, width, _ = read_photo(photo).shape
         crc32 = file_crc32(photo)
@@ -125,7 +141,7 @@ def verify_one(candidate: Candidate, num_classes: int) -> Record | Skipped:
     )
 
 
-def verify_mask(path: Path, height: int, width: int, num_classes: int) -> tuple[int, ...]:
+def verify_mask(path: str, height: int, width: int, num_classes: int) -> tuple[int, ...]:
     """The foreground classes of a mask that fits its photo."""
     mask = read_mask(path)
     if mask.shape != (height, width):

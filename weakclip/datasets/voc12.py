@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from weakclip.datasets.folder import sources
@@ -12,7 +12,7 @@ from weakclip.datasets.index import ClassList, Collection, Dataset, Skipped
 from weakclip.datasets.labels import PhotoNames, read_tags, refuse
 from weakclip.datasets.lists import read_ids
 from weakclip.datasets.tag_vectors import TagVectors
-from weakclip.datasets.verification import Candidate, ascending, verify
+from weakclip.datasets.verification import Candidate, Offer, ascending, verify
 from weakclip.errors import WeakClipError
 
 CLASS_NAMES: Final = (
@@ -58,6 +58,13 @@ def read_voc12(raw: Path, *, tags_from: str, on_error: str) -> Collection:
     Raises:
         WeakClipError: names what is missing or cannot be used; with ``on_error`` ``skip`` images are left out instead.
     """
+    offer = find_candidates(raw, tags_from=tags_from, on_error=on_error)
+    records, left_out = verify(offer.candidates, classes=CLASSES, on_error=on_error, skipped=offer.skipped)
+    return Collection(dataset=Dataset(name="voc12", classes=CLASSES, records=records), skipped=left_out, notes=offer.notes)
+
+
+def find_candidates(raw: Path, *, tags_from: str, on_error: str) -> Offer:
+    """What `read_voc12` finds, without opening a photo or a mask; parameters and errors are its own."""
     base, root = find_root(sources(raw))
     splits = read_splits(root / "ImageSets" / "Segmentation")
     there = {path.stem for path in (root / "JPEGImages").iterdir() if path.suffix == ".jpg"}
@@ -85,8 +92,7 @@ def read_voc12(raw: Path, *, tags_from: str, on_error: str) -> Collection:
         )
     if on_error == "stop":
         refuse(root, problems, "mend the tags, take others (dataset.tags_from), or set dataset.on_error to skip")
-    records, left_out = verify(ascending(candidates), classes=CLASSES, on_error=on_error, skipped=skipped)
-    return Collection(dataset=Dataset(name="voc12", classes=CLASSES, records=records), skipped=left_out, notes=tuple(notes))
+    return Offer(classes=CLASSES, candidates=ascending(candidates), skipped=skipped, notes=tuple(notes))
 
 
 def find_root(bases: Sequence[Path]) -> tuple[Path, Path]:
@@ -138,7 +144,7 @@ def tag_source(
         vectors = TagVectors(path, {len(CLASS_NAMES): tuple(range(1, 1 + len(CLASS_NAMES)))})
         return (lambda image_id: vectors.tags(image_id)), []
     path = find_file("tags.csv", (root, base))
-    photos = PhotoNames([PurePosixPath(f"{image_id}.jpg") for image_id in sorted(there)])
+    photos = PhotoNames(f"{image_id}.jpg" for image_id in sorted(there))
     listed = read_tags(path, CLASSES, photos, skip_missing=skip)
     return (lambda image_id: listed.entries.get(image_id, ())), []
 

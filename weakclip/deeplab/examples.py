@@ -32,8 +32,8 @@ class Example:
     """A photo and its mask, of ``height`` x ``width`` pixels each. ``crc32``: of the photo's file, see `read_photo`."""
 
     image_id: str
-    photo: Path
-    mask: Path
+    photo: str
+    mask: Path | str
     height: int
     width: int
     crc32: int | None = None
@@ -57,7 +57,7 @@ def with_true_masks(records: Sequence[Record]) -> tuple[Example, ...]:
     return tuple(_example(record, record.mask) for record in records if record.mask is not None)
 
 
-def _example(record: Record, mask: Path) -> Example:
+def _example(record: Record, mask: Path | str) -> Example:
     return Example(
         image_id=record.image_id, photo=record.photo, mask=mask, height=record.height, width=record.width, crc32=record.crc32
     )

@@ -46,7 +46,7 @@ def write_coco(
         for photo in photos:
             record = photo.record
             number = int(record.image_id) if images_of_coco else len(images) + 1
-            name = record.photo.relative_to(root).as_posix()
+            name = Path(record.photo).relative_to(root).as_posix()
             images.append({"id": number, "file_name": name, "height": record.height, "width": record.width})
             for region in regions(photo.mask):
                 count += 1

@@ -35,7 +35,7 @@ def write_cvat(photos: Iterable[MaskedPhoto], classes: ClassList, root: Path, ou
     names = []
     with zipfile.ZipFile(out, "w") as archive:
         for photo in photos:
-            name = photo.record.photo.relative_to(root).with_suffix("").as_posix()
+            name = Path(photo.record.photo).relative_to(root).with_suffix("").as_posix()
             names.append(name)
             classes_of_pixels = np.where(photo.mask == IGNORE, 0, photo.mask)
             put(archive, f"SegmentationClass/{name}.png", coloured_png(classes_of_pixels), zipfile.ZIP_STORED)

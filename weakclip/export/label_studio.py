@@ -39,7 +39,7 @@ def write_label_studio(photos: Iterable[MaskedPhoto], classes: ClassList, root: 
         file.write("[\n")
         for photo in photos:
             result = [brush(photo, index, classes) for index in np.unique(photo.mask).tolist() if index not in (0, IGNORE)]
-            image = LOCAL_FILES + quote(photo.record.photo.relative_to(root).as_posix())
+            image = LOCAL_FILES + quote(Path(photo.record.photo).relative_to(root).as_posix())
             task = {"data": {TO_NAME: image}, "predictions": [{"model_version": "weakclip", "result": result}]}
             file.write(("" if tasks == 0 else ",\n") + json.dumps(task, ensure_ascii=False))
             tasks, brushes = tasks + 1, brushes + len(result)

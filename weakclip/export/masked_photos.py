@@ -67,10 +67,10 @@ def read_masked_photos(records: Sequence[Record], folder: Path, num_classes: int
 
 def folder_of_photos(records: Sequence[Record]) -> Path:
     """The innermost folder that holds all photos of the records."""
-    return Path(os.path.commonpath([record.photo.parent for record in records]))
+    return Path(os.path.commonpath([Path(record.photo).parent for record in records]))
 
 
-def copy_upright(photo: Path, target: Path) -> None:
+def copy_upright(photo: Path | str, target: Path) -> None:
     """Write the photo as a JPEG whose pixels are upright: a copy where it is one, encoded anew (quality 95) where not.
 
     Tools that do not turn photos by their EXIF orientation would lay masks over them askew.
@@ -78,6 +78,6 @@ def copy_upright(photo: Path, target: Path) -> None:
     with open_image(photo) as image:
         plain = image.format == "JPEG" and image.mode == "RGB" and orientation(image) == 1
     if plain:
-        target.write_bytes(photo.read_bytes())
+        target.write_bytes(Path(photo).read_bytes())
     else:
         Image.fromarray(read_photo(photo)).save(target, format="JPEG", quality=JPEG_QUALITY, subsampling=0)

@@ -28,7 +28,7 @@ INDEX: Final = "index.json"
 FORMAT: Final = 2
 COLUMNS: Final = {"file": str, "rows": int, "crc32": int}  # what is kept of each shard
 HEAD: Final = 100  # bytes in which the format is
-MAPPED: Final = 16  # shards: pages that were read stay mapped of so many, and count as memory of this process
+MAPPED: Final = 8  # shards: pages that were read stay mapped of so many, and count as memory of this process
 
 
 def shard_name(number: int) -> str:
