@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -112,19 +111,21 @@ class WeakClip(nn.Module):
     def decode(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> Decoded:
         """What `forward` gives, and the features of the decode head."""
         tokens, others = (tokens, None) if self.second is None else (tokens[:-1], tokens[-1])
-        through = recomputed if self.recompute else operator.call
         with arithmetic(self.precision):
             if texts is None:
-                texts = through(self.text_encoder)
+                texts = self._through(self.text_encoder)
             visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
             texts = texts.expand(len(visual), -1, -1)
             if self.co_attention is not None:
-                texts, visual = through(self.co_attention, texts, visual)
+                texts, visual = self._through(self.co_attention, texts, visual)
             scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
             maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
             second = None if self.second is None else self.second(others, height, width)
-            logits, features = self.head(through(self._levels, maps, scores, second))
+            logits, features = self.head(self._through(self._levels, maps, scores, second))
         return Decoded(logits.float(), scores.float(), features.float())
+
+    def _through(self, part: Callable[..., Any], *inputs: Any) -> Any:
+        return recomputed(part, *inputs) if self.recompute else part(*inputs)
 
     def _levels(self, maps: Sequence[Tensor], scores: Tensor, second: Tensor | None) -> list[Tensor]:
         """What the decode head is given: the pyramid with its score maps, and the second encoder's tokens, after the neck."""
