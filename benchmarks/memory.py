@@ -6,10 +6,12 @@ import os
 import resource
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+STARTED: Final = 19  # of `stat_fields`: when the process was started, in ticks since the machine was
 GLANCE: Final = 0.05  # seconds between two looks at what processes hold
 
 
@@ -53,8 +55,8 @@ class HeldTogether:
 def held(process: int) -> int:
     """Bytes of memory that a process and its living descendants have now; pages that two of them share count twice.
 
-    A descendant whose command is its parent's is a copy that is about to become another program: it has its parent's pages and
-    none of its own, and counted they would make the peak twice as high whenever it is looked at in that moment.
+    A new descendant whose command is its parent's is a copy that is about to become another program: it has its parent's pages
+    and none of its own, and counted they would make the peak twice as high whenever it is looked at in that moment.
     """
     return sum(_status(one, "VmRSS:") for one in [process, *(one for one in descendants(process) if not _is_copy(one))])
 
@@ -84,8 +86,11 @@ def stat_fields(process: int) -> list[str]:
 
 
 def _is_copy(process: int) -> bool:
+    """Whether it has its parent's command, and that for less than a second."""
     fields = stat_fields(process)
-    return len(fields) > 1 and _command(process) == _command(int(fields[1]))
+    if len(fields) <= STARTED or _command(process) != _command(int(fields[1])):
+        return False
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[STARTED]) / os.sysconf("SC_CLK_TCK") < 1
 
 
 def _command(process: int) -> bytes:

@@ -63,7 +63,12 @@ def main(
         store.attributes["model"], store.attributes["weights"], store.attributes["weights_hash"], str(features)
     )
     second = load_same_second_encoder(store.attributes.get("second"), str(features))
-    settings = {"lr": p.lr, "seed": p.seed, "precision": p.clip.precision, **p.weakclip.model_dump(mode="json")}
+    settings = {
+        "lr": p.lr,
+        "seed": p.seed,
+        "precision": p.clip.precision,
+        **p.weakclip.model_dump(mode="json", exclude={"recompute"}),
+    }
     if not store.attributes["crop_views"]:
         settings |= {"scale": p.features.scale, "colour": p.features.colour, "base_size": p.masks.base_size}
     code = import_closure(Path(__file__), Path(__file__).parents[1])

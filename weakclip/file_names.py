@@ -9,19 +9,26 @@ anew whenever they have filled it up: many thousand images would let it, and the
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
+from typing import Final
+
+NOTHING: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What it means that nothing is there, or a link to nothing or to itself."""
 
 
 def is_no_file(path: Path | str) -> bool:
     """Whether something else than a file is there, such as a folder or a pipe."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if error.errno in NOTHING:
+            return False
+        raise
 
 
 def is_folder(path: Path | str) -> bool:

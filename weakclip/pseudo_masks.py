@@ -34,7 +34,7 @@ from weakclip.write_behind import WriteBehind
 @torch.inference_mode()
 def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: AffinityRefinement | None = None) -> Predict:
     """Pixels to logits, the text embeddings computed once. ``refinement``: of the logits of each window; none where it is
-    None."""
+    None. A network in bfloat16 is for inference from then on (`round_weights`)."""
     if refinement is not None and refinement.blocks > encoder.depth:
         raise WeakClipError(
             f"masks.affinity_blocks is {refinement.blocks}, and the encoder has {encoder.depth} blocks",
@@ -50,7 +50,8 @@ def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: 
     texts = model.eval().text_encoder()
     model = fold_laterals(model)
     if model.precision == "bfloat16":
-        model, encoder = round_weights(model), round_weights(encoder)
+        round_weights(model)
+        round_weights(encoder)
 
     def predict(images: Tensor) -> Tensor:
         height, width = (side // encoder.patch for side in images.shape[2:])

@@ -1,31 +1,21 @@
-"""Weights rounded to bfloat16 once, for inference.
+"""Weights rounded to bfloat16 once, for inference: half of their memory, and no rounding in every pass.
 
-Autocast rounds the weights of a product anew in every pass, unless they are trained and kept: a hundredth of the time of a
-window's pass on a CPU, and with them half of the weights' memory goes.
+Autocast rounds the weights of a product anew whenever it computes with them, unless they are trained.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
-
 import torch
 from torch import nn
 
-Network = TypeVar("Network", bound=nn.Module)
 PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.MultiheadAttention)
 """Modules whose weights autocast rounds."""
 
 
 @torch.no_grad()
-def round_weights(network: Network) -> Network:
-    """The network with the weights of its products in bfloat16: under autocast the same results. It itself stays as it is; its
-    other weights are shared."""
-    rounded = copy.copy(network)
-    rounded._modules = {name: part and round_weights(part) for name, part in network._modules.items()}
-    if isinstance(network, PRODUCTS):
-        rounded._parameters = {
-            name: weight if weight is None else nn.Parameter(weight.to(torch.bfloat16), requires_grad=False)
-            for name, weight in network._parameters.items()
-        }
-    return rounded
+def round_weights(network: nn.Module) -> None:
+    """Round the weights of a network's products to bfloat16: under autocast it computes what it did, and cannot be trained."""
+    for module in network.modules():
+        if isinstance(module, PRODUCTS):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weight.to(torch.bfloat16), requires_grad=False))

@@ -49,6 +49,7 @@ def attend_by_heads(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """
     q, k, v = queries_keys_values(block, tokens)
     q = q * q.shape[-1] ** -0.5
+    k = k - k.mean(dim=2, keepdim=True)  # what all keys share no softmax sees, and products without it are rounded less
     seen = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format)  # (B, N, heads, C / heads)
     for head in range(q.shape[1]):
         weights = (q[:, head] @ k[:, head].transpose(-1, -2)).softmax(dim=-1)

@@ -177,6 +177,6 @@ class ShardFolder:
                 self._readers.pop(next(iter(self._readers)), None)
         if reader not in self._mapped:
             self._mapped.append(reader)
-            if len(self._mapped) > MAPPED:
+            if len(self._mapped) > min(MAPPED, self._open_at_most or MAPPED):
                 self._mapped.popleft().let_go()
         return reader
