@@ -35,10 +35,11 @@ from weakclip.runlog import StepLog
 from weakclip.seeding import seed_torch
 from weakclip.supervision import Batch
 
-KINDS: Final = ("cached", "bf16", "online", "released")
+KINDS: Final = ("cached", "bf16", "recomputed", "online", "released")
 FREE_STEPS: Final = {
     "cached": 6,
     "bf16": 2,
+    "recomputed": 2,
     "online": 2,
     "released": 1,
 }  # before the first that is timed; of cached ones the wait is taken
@@ -76,7 +77,7 @@ def measure_size(size: Size, folder: Path, rounds: int) -> list[Row]:
         figures = {kind: side.stop() for kind, side in sides.items()}
     peaks = {kind: figures[kind]["peak_bytes"] for kind in KINDS}
     released = Pair(seconds["cached"], seconds["released"])
-    online, bf16 = (Pair(seconds[kind], seconds["released"]) for kind in ("online", "bf16"))
+    online, bf16, recomputed = (Pair(seconds[kind], seconds["released"]) for kind in ("online", "bf16", "recomputed"))
     bars = {"step": 3.0, "bf16": 5.0, "memory": 0.25} if size is FULL else {}
     what = f"{size.name} size, batch {size.batch_size}, float32"
     return [
@@ -89,6 +90,11 @@ def measure_size(size: Size, folder: Path, rounds: int) -> list[Row]:
             f"a step from cached features in bfloat16, the released step; {what}",
             bar=bars.get("bf16"),
         ),
+        compared(
+            f"train_step_{size.name}_recomputed",
+            recomputed,
+            f"a step from cached features with weakclip.recompute, the released step; {what}",
+        ),
         compared(f"train_step_{size.name}_online", online, f"a step encoded online, the released step; {what}"),
         Row(
             name=f"train_step_{size.name}_memory",
@@ -98,6 +104,14 @@ def measure_size(size: Size, folder: Path, rounds: int) -> list[Row]:
             at_least=False,
             details={"what": f"peak memory of cached over released training; {what}"}
             | {f"gigabytes_{kind}": round(peak / 1e9, 3) for kind, peak in peaks.items()},
+        ),
+        Row(
+            name=f"train_step_{size.name}_memory_recomputed",
+            ratio=peaks["recomputed"] / peaks["released"],
+            spread=None,
+            bar=None,
+            at_least=False,
+            details={"what": f"peak memory of cached training with weakclip.recompute over released training; {what}"},
         ),
         Row(
             name=f"train_wait_{size.name}",
@@ -142,7 +156,7 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
     size = SIZES[name]
     p = parameters(size, kind)
     records = read_dataset(folder / "dataset").training
-    store = FeatureStore(folder / f"features_{CROPS if kind in ('cached', 'bf16') else 0}")
+    store = FeatureStore(folder / f"features_{0 if kind in ('online', 'released') else CROPS}")
     seed_torch("benchmark training")
     network = build_variant(
         p.weakclip.variant,
@@ -190,7 +204,7 @@ def parameters(size: Size, kind: str) -> Params:
     """Those of the preset, at the batch size that is measured, views taken whole, so that all kinds do the same."""
     p = size.params()
     variant = "published" if kind == "released" else "repaired"
-    changes = {"batch_size": size.batch_size, "variant": variant, "token_crop": 1.0}
+    changes = {"batch_size": size.batch_size, "variant": variant, "token_crop": 1.0, "recompute": kind == "recomputed"}
     return p.model_copy(update={"weakclip": p.weakclip.model_copy(update=changes)})
 
 
