@@ -148,7 +148,7 @@ def measure_reading(rows: Rows, folder: Path, rounds: int) -> list[Row]:
         compared(
             "store_read_training",
             Pair(seconds["training"], seconds["plain_training"]),
-            f"{batch}, checked before, as the float32 tensors of a training step; a memory-map copy, then the same conversion",
+            f"{batch}, checked before, as the float32 tensors of a training step; a memory-map copy, then numpy's conversion",
         ),
         compared(
             "store_read_first_touch",

@@ -85,6 +85,16 @@ def mapped_bytes(folder: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_shards_that_are_closed_are_not_kept_mapped(folder: Path) -> None:
+    before = mapped_shards()
+    shards = ShardFolder(folder, "", open_at_most=2)
+    for row in range(0, len(shards), ROWS):
+        shards.read(row)
+
+    assert mapped_shards() - before <= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
 def test_pages_of_a_few_shards_stay_mapped(folder: Path) -> None:
     shards = ShardFolder(folder, "")
     before = mapped_shards()

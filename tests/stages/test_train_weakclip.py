@@ -2,7 +2,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from weakclip import adaptation
 from weakclip.clip.model import load_clip
 from weakclip.datasets.index import Record, read_dataset
 from weakclip.errors import WeakClipError
+from weakclip.network import weakclip
 from weakclip.network.published import start_from_clip
 from weakclip.network.trained import load_weakclip
 from weakclip.released.names import our_name
@@ -59,12 +60,21 @@ def test_weights_card_and_figures_are_written(capsys: pytest.CaptureFixture[str]
     assert not list(Path(".resume/train_weakclip").iterdir())
 
 
-def test_values_computed_again_for_the_gradient_give_the_same_weights() -> None:
+def test_values_computed_again_for_the_gradient_give_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    again: list[object] = []
+    original = weakclip.recomputed
+
+    def watched(part: Callable[..., object], *inputs: object) -> object:
+        again.append(part)
+        return original(part, *inputs)
+
+    monkeypatch.setattr(weakclip, "recomputed", watched)
     train_weakclip.main()
     kept = (OUTS[0] / "weakclip.safetensors").read_bytes()
+    assert not again
     change_params(Path("params.yaml"), {"weakclip.recompute": True})
     train_weakclip.main()
-    assert (OUTS[0] / "weakclip.safetensors").read_bytes() == kept
+    assert again and (OUTS[0] / "weakclip.safetensors").read_bytes() == kept
 
 
 def test_curves_can_be_watched_where_dvc_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
