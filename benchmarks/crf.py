@@ -1,4 +1,4 @@
-"""Refining with a dense CRF: against a script as released, with fewer labels, and over two processes.
+"""Refining with a dense CRF: against a script as released, with fewer labels, over two processes, and in torch.
 
 The script reads float32 probabilities in pickled dictionaries, runs the CRF over all classes that win a pixel, and writes a
 mask; the project reads float16 scores from its store and writes a refined and a gated mask.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,9 @@ from benchmarks.pairs import Pair, alternate, timed
 from benchmarks.rows import Row, compared
 from benchmarks.samples import draw_dataset, draw_probabilities
 from benchmarks.sizes import FULL
-from weakclip.crf import CrfKernel
+from weakclip.crf import Backend, CrfKernel
 from weakclip.datasets.index import Record
-from weakclip.masks import read_mask
+from weakclip.masks import mask_file, read_mask
 from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
 from weakclip.refinement import Refinement, refine_all
 from weakclip.scores import ScoreWriter
@@ -33,18 +34,18 @@ PROCESSES: Final = 2
 
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
-    """CRF at the same labels, at the tags' labels, and over two processes instead of one."""
+    """CRF at the same labels, at the tags' labels, over two processes instead of one, and by torch instead of pydensecrf."""
     count, (height, width) = (4, (94, 125)) if quick else (16, FULL.photo)
     kernel = CrfKernel(**{name: getattr(FULL.params().crf, name) for name in CrfKernel.__dataclass_fields__})
     with scratch() as folder:
         records = draw_dataset(folder, count, height=height, width=width, classes=FULL.classes).records
         write_samples(records, folder)
 
-        def ours(*, tag_limited: bool, processes: int) -> Callable[[], None]:
+        def ours(*, tag_limited: bool, processes: int, backend: Backend = "pydensecrf") -> Callable[[], None]:
             def refine() -> None:
-                shutil.rmtree(folder / "ours", ignore_errors=True)
-                plan = Refinement(kernel=kernel, tag_limited=tag_limited, gate=0.95)
-                refine_all(records, folder / "scores", folder / "ours", plan, processes)
+                shutil.rmtree(folder / backend, ignore_errors=True)
+                plan = Refinement(kernel=replace(kernel, backend=backend), tag_limited=tag_limited, gate=0.95)
+                refine_all(records, folder / "scores", folder / backend, plan, processes)
 
             return refine
 
@@ -53,6 +54,7 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
             "same": timed(ours(tag_limited=False, processes=PROCESSES)),
             "tags": timed(ours(tag_limited=True, processes=PROCESSES)),
             "tags_alone": timed(ours(tag_limited=True, processes=1)),
+            "torch": timed(ours(tag_limited=True, processes=1, backend="torch")),
         }
         seconds = alternate(ways, rounds or 3)
         labels = FULL.classes.num_classes
@@ -76,7 +78,19 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
                 f"two processes, one process; {count} photos of {width} x {height}, 3 labels",
                 bar=1.9,
             ),
+            compared(
+                "crf_torch",
+                Pair(seconds["torch"], seconds["tags_alone"]),
+                f"crf.backend torch, pydensecrf; one process, {count} photos of {width} x {height}, 3 labels",
+                labels_that_differ=differing(records, folder / "torch/refined", folder / "pydensecrf/refined"),
+            ),
         ]
+
+
+def differing(records: Sequence[Record], first: Path, second: Path) -> float:
+    """Share of the pixels of all masks whose labels differ."""
+    pairs = [[read_mask(mask_file(folder, record.image_id)) for folder in (first, second)] for record in records]
+    return float(np.mean(np.concatenate([(one != other).ravel() for one, other in pairs])))
 
 
 def write_samples(records: Sequence[Record], folder: Path) -> None:
@@ -97,7 +111,7 @@ def refine_as_released(records: Sequence[Record], folder: Path, kernel: CrfKerne
     """Image by image in a process pool: what the released script does, in words of our own."""
     (folder / "released").mkdir(exist_ok=True)
     joblib.Parallel(n_jobs=processes)(
-        joblib.delayed(_refine_one)(record.photo, folder / "prob_npy", folder / "released", kernel) for record in records
+        joblib.delayed(_refine_one)(Path(record.photo), folder / "prob_npy", folder / "released", kernel) for record in records
     )
 
 

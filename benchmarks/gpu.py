@@ -135,17 +135,22 @@ def measure_caching(size: Size, folder: Path, quick: bool, precision: str) -> Th
 
 
 def measure_training(size: Size, folder: Path, precision: str) -> list[Throughput]:
-    """Steps from cached features and encoded online; operations are those of the network's passes."""
+    """Steps from cached features, with either backend of the boundary CRF, and encoded online.
+
+    Operations are those of the network's passes.
+    """
     steps = 4
     found = []
-    for kind in ("cached", "online"):
+    for kind in ("cached", "crf_in_torch", "online"):
         with ExitStack() as stack:
             side = stack.enter_context(
                 Side(step_by_step, folder, size.name, kind, precision, environment={"WEAKCLIP_DEVICE": str(device())})
             )
             seconds = [side() for _ in range(1 + steps)][1:]
         rate = size.batch_size * steps / sum(seconds)
-        found.append(Throughput(name=f"training {kind}", images_per_second=rate, flops=training_flops(size, kind)))
+        found.append(
+            Throughput(name=f"training {kind}".replace("_", " "), images_per_second=rate, flops=training_flops(size, kind))
+        )
     return found
 
 

@@ -38,6 +38,7 @@ from weakclip.supervision import Batch
 KINDS: Final = ("cached", "bf16", "recomputed", "online", "released")
 FREE_STEPS: Final = {
     "cached": 6,
+    "crf_in_torch": 6,
     "bf16": 2,
     "recomputed": 2,
     "online": 2,
@@ -204,7 +205,14 @@ def parameters(size: Size, kind: str) -> Params:
     """Those of the preset, at the batch size that is measured, views taken whole, so that all kinds do the same."""
     p = size.params()
     variant = "published" if kind == "released" else "repaired"
-    changes = {"batch_size": size.batch_size, "variant": variant, "token_crop": 1.0, "recompute": kind == "recomputed"}
+    backend = "torch" if kind == "crf_in_torch" else "pydensecrf"
+    changes = {
+        "batch_size": size.batch_size,
+        "variant": variant,
+        "token_crop": 1.0,
+        "recompute": kind == "recomputed",
+        "boundary_crf": p.weakclip.boundary_crf.model_copy(update={"backend": backend}),
+    }
     return p.model_copy(update={"weakclip": p.weakclip.model_copy(update=changes)})
 
 

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from weakclip.boundary_crf import InferCrfs, start_crfs
 from weakclip.crf import CrfKernel
-from weakclip.objective import Objective, boundary_targets, crf_targets, losses_of_batch, renormalise, shrink_seeds
+from weakclip.objective import (
+    Objective,
+    boundary_targets,
+    crf_targets,
+    losses_of_batch,
+    renormalise,
+    shrink_seeds,
+    torch_crf_targets,
+)
 from weakclip.par import ParKernel
 from weakclip.pixel_loss import LossClamp
 from weakclip.process_pool import KeptProcesses
@@ -81,6 +89,19 @@ def test_without_the_limit_every_class_is_a_label() -> None:
     aim = replace(objective(1.0), tag_limited=False)
     target = crf_targets(4, batch(), aim, KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5) and target.min() > 0
+
+
+@pytest.mark.parametrize("tag_limited", [True, False])
+def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited: bool) -> None:
+    aim = replace(objective(1.0), tag_limited=tag_limited)
+    probabilities = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    wanted = crf_targets(4, batch(), aim, KERNEL, START)(probabilities)
+    torch.testing.assert_close(torch_crf_targets(probabilities, batch(), aim, KERNEL), wanted, atol=1e-4, rtol=0)
+    in_torch = replace(aim, boundary_kernel=replace(KERNEL, backend="torch"))
+    found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)
+    assert torch.equal(found, torch_crf_targets(probabilities, batch(), aim, KERNEL))
+    assert torch.equal(found == 0, wanted == 0)
+    assert list(losses_of_batch(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
 
 
 def test_the_crfs_are_started_before_the_network_computes() -> None:

@@ -1,16 +1,19 @@
 """Dense conditional random field on one photo: probabilities in, sharpened probabilities out.
 
 Krähenbühl and Koltun, "Efficient inference in fully connected CRFs with Gaussian edge potentials" (NIPS 2011), computed by
-pydensecrf. The WeakCLIP paper refines its pseudo masks with it.
+pydensecrf, or by torch (`weakclip/torch_crf.py`). The WeakCLIP paper refines its pseudo masks with it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydensecrf.densecrf import DenseCRF2D
+
+Backend = Literal["pydensecrf", "torch"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class CrfKernel:
 
     The Gaussian kernel smooths over ``gaussian_sxy`` pixels with weight ``gaussian_compat``. The bilateral kernel also
     looks at colour: ``bilateral_sxy`` pixels, ``bilateral_srgb`` grey levels, weight ``bilateral_compat``. Widths belong to
-    a size of photo: those of the paper are for photos of about 500 pixels.
+    a size of photo: those of the paper are for photos of about 500 pixels. ``backend``: what `dense_crf` computes it with.
     """
 
     gaussian_sxy: float
@@ -28,10 +31,11 @@ class CrfKernel:
     bilateral_srgb: float
     bilateral_compat: float
     iterations: int
+    backend: Backend = "pydensecrf"
 
 
 class PhotoCrf:
-    """The dense CRF of one photo, ready for probabilities: its pairwise kernels' lattices, which need the photo alone.
+    """pydensecrf's CRF of one photo, ready for probabilities: its pairwise kernels' lattices, which need the photo alone.
 
     ``photo``: (H, W, 3) uint8 RGB. ``count``: of the classes. Building it takes about a third of the time of a `dense_crf`.
     It holds 3 to 4 MB at 128 x 128 pixels. Raises ValueError for a photo of another shape or type.
@@ -72,9 +76,13 @@ def dense_crf(
 
     ``photo``: (H, W, 3) uint8 RGB. ``probabilities``: (n, H, W), floored at ``floor``; they need not sum to one.
     Returns (n, H, W) float32 that sums to one over n. A single class leaves nothing to decide: ones.
-    The same input gives the same bytes. The interpreter lock is held throughout, so use processes, not threads.
+    The same input gives the same bytes. pydensecrf holds the interpreter lock throughout, so use processes, not threads.
     """
     count, height, width = probabilities.shape
     if photo.shape != (height, width, 3) or photo.dtype != np.uint8:
         raise ValueError(f"expected a photo of shape {(height, width, 3)} in uint8, got {photo.shape} in {photo.dtype}")
+    if kernel.backend == "torch":
+        from weakclip.torch_crf import dense_crf_on_device  # what uses pydensecrf does without torch
+
+        return dense_crf_on_device(photo, probabilities, kernel, floor)
     return PhotoCrf(photo, count, kernel)(probabilities, floor)

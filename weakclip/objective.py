@@ -21,6 +21,7 @@ from weakclip.par import ParKernel, refine_by_pixels
 from weakclip.pixel_loss import LossClamp, PixelLoss
 from weakclip.predicted_affinity import affinity_labels, affinity_loss, at_tokens, cosine_affinity
 from weakclip.supervision import Batch
+from weakclip.torch_crf import BatchCrf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,12 @@ def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
 
 def boundary_targets(num_classes: int, batch: Batch, objective: Objective, start_crfs: StartCrfs) -> Targets:
     """What the dense CRF, or PAR, makes of the probabilities of a batch; what does not need them begins at once."""
-    if isinstance(objective.boundary_kernel, ParKernel):
-        return partial(par_targets, batch=batch, objective=objective, kernel=objective.boundary_kernel)
-    return crf_targets(num_classes, batch, objective, objective.boundary_kernel, start_crfs)
+    kernel = objective.boundary_kernel
+    if isinstance(kernel, ParKernel):
+        return partial(par_targets, batch=batch, objective=objective, kernel=kernel)
+    if kernel.backend == "torch":
+        return partial(torch_crf_targets, batch=batch, objective=objective, kernel=kernel)
+    return crf_targets(num_classes, batch, objective, kernel, start_crfs)
 
 
 def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: ParKernel) -> Tensor:
@@ -116,11 +120,11 @@ def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kerne
 
 
 def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel, start_crfs: StartCrfs) -> Targets:
-    """What the dense CRF makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels.
+    """What pydensecrf makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels.
 
     The CRFs are started here and get their probabilities later.
     """
-    present = [[0, *tags] if objective.tag_limited else list(range(num_classes)) for tags in batch.tags]
+    present = present_classes(num_classes, batch, objective)
     counts = [len(classes) for classes in present]
     infer = start_crfs(batch.photos, counts, kernel, objective.boundary_floor)
     rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
@@ -134,6 +138,24 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
         return target
 
     return targets
+
+
+def torch_crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: CrfKernel) -> Tensor:
+    """What `crf_targets` makes of the probabilities (B, K, S, S), all images together, where they are."""
+    present = present_classes(probabilities.shape[1], batch, objective)
+    width = max(len(classes) for classes in present)
+    padded = torch.tensor([classes + [0] * (width - len(classes)) for classes in present]).to(probabilities.device)
+    labels = torch.tensor([[place < len(classes) for place in range(width)] for classes in present]).to(probabilities.device)
+    columns = padded[:, :, None, None].expand(-1, -1, *probabilities.shape[2:])
+    chosen = probabilities.float().gather(1, columns) * labels[:, :, None, None]
+    crf = BatchCrf(torch.from_numpy(batch.photos).to(probabilities.device), kernel)
+    refined = crf(chosen / chosen.sum(dim=1, keepdim=True), labels, objective.boundary_floor)
+    return torch.zeros_like(probabilities).scatter_add_(1, columns, refined.to(probabilities))
+
+
+def present_classes(num_classes: int, batch: Batch, objective: Objective) -> list[list[int]]:
+    """The labels that the CRF of each image has."""
+    return [[0, *tags] if objective.tag_limited else list(range(num_classes)) for tags in batch.tags]
 
 
 def renormalise(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -158,6 +158,8 @@ class BoundaryCrfParams(Section):
     """Weight of the appearance kernel. Paper: 10."""
     iterations: Count
     """Mean-field iterations. Paper: 10."""
+    backend: Literal["pydensecrf", "torch"]
+    """What computes it: pydensecrf, in processes on CPU cores, or torch, where the network is, which then does not wait."""
 
 
 class WeakClipParams(Section):
@@ -266,6 +268,8 @@ class CrfParams(Section):
     """Confidence below which a pixel of a gated mask is 255, 0..1."""
     algorithm: Literal["dense_crf", "par"]
     """What refines the masks: the dense CRF of all fields above, or PAR, which gives other masks and is made for GPUs."""
+    backend: Literal["pydensecrf", "torch"]
+    """What computes the dense CRF: pydensecrf, on CPU cores, or torch, on the GPU where there is one; the same masks."""
     par_dilations: Dilations
     """Distances of the neighbours that PAR looks at, pixels. AFA: 1, 2, 4, 8, 12, 24."""
     par_iterations: Count

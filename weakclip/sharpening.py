@@ -21,4 +21,5 @@ def sharpened(photo: NDArray[np.uint8], probabilities: NDArray[np.floating], ker
 
 def processes(kernel: Kernel) -> int:
     """How many processes may use it at once: a GPU is left to one of them."""
-    return 1 if isinstance(kernel, ParKernel) and on_gpu() else workers()
+    in_torch = isinstance(kernel, ParKernel) or kernel.backend == "torch"
+    return 1 if in_torch and on_gpu() else workers()

@@ -1,10 +1,15 @@
 """What is measured does what its name says."""
 
+import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 
+from benchmarks import caching, crf, mask_generation, scoring, store, train_step
 from benchmarks.growth import Measured, table
+from benchmarks.rows import content
 from benchmarks.samples import draw_dataset, draw_mask, draw_photo, draw_probabilities
 from benchmarks.scoring import count_by_loops
 from weakclip.datasets.voc12 import CLASSES
@@ -51,3 +56,12 @@ def test_growth_is_shown_by_image_and_in_all() -> None:
     assert lines[2] == ["refine,", "MB", "100", "150", "1.50"]
     assert lines[3] == ["refine,", "bytes", "an", "image", "more", "505"]
     assert lines[4] == ["refine,", "MB", "since", "its", "start", "99", "149"]
+
+
+@pytest.mark.parametrize("part", [caching, crf, mask_generation, scoring, store, train_step])
+def test_every_part_runs_at_its_small_size(part: ModuleType) -> None:
+    rows = part.measure(quick=True, rounds=1)
+    assert rows and all(row.ratio > 0 for row in rows)
+    json.dumps(content(rows))
+    differing = [row.details["labels_that_differ"] for row in rows if row.name == "crf_torch"]
+    assert all(share < 1e-3 for share in differing) and len(differing) == (part is crf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.parity.cases import Case, cases, golden, marked
@@ -9,6 +10,20 @@ from weakclip.crf import CrfKernel, dense_crf
 
 EQUAL = 0.999
 """Share of pixels whose label agrees."""
+
+
+@pytest.mark.parametrize("case", marked(cases("crf")))
+def test_in_torch_every_kernel_gives_the_released_labels(case: Case) -> None:
+    stored = golden().Golden(case.path)
+    photo, probabilities = stored.stored("photo_rgb"), stored.stored("prob")
+    for name, kernel in case["kernels"].items():
+        wanted = dense_crf(photo, probabilities, CrfKernel(**kernel), case["floors"][name])
+        sharpened = dense_crf(photo, probabilities, CrfKernel(**kernel, backend="torch"), case["floors"][name])
+        assert np.mean(abs(sharpened - wanted) > 1e-3) < 1e-3
+        assert np.median(abs(sharpened - wanted)) < 1e-5
+        if f"{name}_label" in stored.names():
+            labels = stored.stored("keys")[sharpened.argmax(axis=0)]
+            assert stored.agreement(f"{name}_label", labels) >= EQUAL
 
 
 @pytest.mark.parametrize("case", marked(cases("crf")))

@@ -87,6 +87,16 @@ def test_masks_and_figures_are_written(project: Path, capsys: pytest.CaptureFixt
     assert not list(Path(".resume/refine_masks").iterdir())
 
 
+def test_the_crf_in_torch_makes_the_same_masks(project: Path) -> None:
+    masks = []
+    for backend in ("pydensecrf", "torch"):
+        change_params(Path("params.yaml"), {"crf.backend": backend})
+        refine_masks.main()
+        masks.append([read_mask(Path(folder) / f"{name}.png") for folder in KIND_FOLDERS for name in "abc"])
+    for first, second in zip(*masks, strict=True):
+        assert np.array_equal(first, second)
+
+
 def test_par_is_named_in_the_figures_and_on_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change_params(Path("params.yaml"), {"crf.algorithm": "par"})
     refine_masks.main()

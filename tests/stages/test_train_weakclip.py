@@ -246,6 +246,18 @@ def test_losses_against_noise_affinity_and_par_train_and_are_recorded() -> None:
     assert len(rows) > 1 and all(0 < float(row.split("\t")[1]) < 0.1 for row in rows[1:])
 
 
+def test_the_boundary_crf_in_torch_trains_as_that_of_pydensecrf() -> None:
+    losses, weights = {}, set()
+    for backend in ("pydensecrf", "torch"):
+        change_params(Path("params.yaml"), {"weakclip.boundary_crf.backend": backend})
+        train_weakclip.main()
+        weights.add(Path("data/weakclip/weakclip.safetensors").read_bytes())
+        rows = Path("data/results/train_weakclip/plots/metrics/boundary_loss.tsv").read_text().splitlines()[1:]
+        losses[backend] = [float(row.split("\t")[1]) for row in rows]
+    assert losses["torch"] == pytest.approx(losses["pydensecrf"], rel=1e-3)
+    assert len(weights) == 2  # the last bits differ
+
+
 @pytest.mark.parametrize("change", [{"weakclip.token_crop": 0.5}, {"weakclip.co_attention": False}])
 def test_the_published_variant_refuses_what_the_released_code_has_not(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
