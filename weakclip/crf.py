@@ -64,8 +64,9 @@ class PhotoCrf:
             raise ValueError(f"expected probabilities of shape {self._shape}, got {probabilities.shape}")
         if self._field is None:
             return np.ones(self._shape, np.float32)
-        unary = -np.log(np.clip(probabilities.astype(np.float32), floor, 1.0))
-        self._field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(len(unary), -1), dtype=np.float32))
+        unary = np.clip(probabilities.astype(np.float32, order="C", copy=False), floor, 1.0)
+        np.negative(np.log(unary, out=unary), out=unary)
+        self._field.setUnaryEnergy(unary.reshape(len(unary), -1))
         return np.asarray(self._field.inference(self._iterations), dtype=np.float32).reshape(self._shape)
 
 
