@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weakclip.network.recomputed import recomputed
+
 Size = tuple[int, int]
 Climb = Callable[[Sequence[Size], int], list[Size]]
 """From the sizes of all levels, finest first, and the number of one: its size after each of its blocks."""
@@ -47,7 +49,10 @@ def resized(x: Tensor, size: Size) -> Tensor:
 
 class DecodeHead(nn.Module):
     """`forward`: neck levels [(B, D, h_i, w_i)], finest first -> logits (B, K, h_0, w_0) and the features
-    (B, D, h_0, w_0) that they are made of, rectified and summed, so not negative."""
+    (B, D, h_0, w_0) that they are made of, rectified and summed, so not negative.
+
+    ``recompute``: whether each level is computed again in the backward pass; not for norms over the batch.
+    """
 
     def __init__(
         self,
@@ -63,11 +68,12 @@ class DecodeHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, levels: Sequence[Tensor], recompute: bool = False) -> tuple[Tensor, Tensor]:
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
+        climbs = [self.climb(sizes, index) for index in range(len(levels))]
         raised = (
-            resized(convolve(level, self.climb(sizes, index)), sizes[0])
-            for index, (convolve, level) in enumerate(zip(self.levels, levels, strict=True))
+            resized(recomputed(convolve, level, climb) if recompute else convolve(level, climb), sizes[0])
+            for convolve, level, climb in zip(self.levels, levels, climbs, strict=True)
         )
         features = 0 + next(raised)  # a copy, for the others are added in place, and its gradient needs it as it is
         for one in raised:

@@ -60,8 +60,8 @@ class WeakClip(nn.Module):
     ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
     resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
     whoever has its tokens may bring them. ``precision``: what it computes in, float32 or bfloat16; results are float32.
-    ``second``: for a second frozen encoder, whose tokens then follow CLIP's. ``recompute``: whether all but the decode head is
-    computed again in the backward pass, which takes less memory and more time; for norms that do not depend on the batch.
+    ``second``: for a second frozen encoder, whose tokens then follow CLIP's. ``recompute``: whether everything is computed
+    again in the backward pass, part by part, which takes less memory and more time; for norms that do not depend on the batch.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
@@ -121,7 +121,7 @@ class WeakClip(nn.Module):
             scores = merge_background(score_map(texts, visual[:, 1:], height, width), self.background)
             maps = [block[:, 1:].transpose(1, 2).unflatten(-1, (height, width)) for block in tokens]
             second = None if self.second is None else self.second(others, height, width)
-            logits, features = self.head(self._through(self._levels, maps, scores, second))
+            logits, features = self.head(self._through(self._levels, maps, scores, second), self.recompute)
         return Decoded(logits.float(), scores.float(), features.float())
 
     def _through(self, part: Callable[..., Any], *inputs: Any) -> Any:
@@ -129,7 +129,7 @@ class WeakClip(nn.Module):
 
     def _levels(self, maps: Sequence[Tensor], scores: Tensor, second: Tensor | None) -> list[Tensor]:
         """What the decode head is given: the pyramid with its score maps, and the second encoder's tokens, after the neck."""
-        levels = append_scores(self.pyramid(maps), scores, self.align_corners)
+        levels = append_scores(self._through(self.pyramid, maps), scores, self.align_corners)
         if second is not None:
             levels = append_scores(levels, second)
         joined: list[Tensor] = self.neck(levels)
