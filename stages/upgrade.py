@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.tokens import CommentToken
 
 from weakclip.errors import WeakClipError
 from weakclip.params import load, read_yaml
@@ -63,6 +64,7 @@ def preset_of(values: Any) -> str:
 
 def fill(values: CommentedMap, preset: CommentedMap, prefix: str = "") -> Iterator[str]:
     """Put what the preset has and the values lack at the end of each section; yields `name: value` of each."""
+    before, last = next(reversed(values), ""), next((key for key in reversed(preset) if key not in values), "")
     for key, value in preset.items():
         if key not in values:
             values[key] = value
@@ -71,3 +73,15 @@ def fill(values: CommentedMap, preset: CommentedMap, prefix: str = "") -> Iterat
             yield f"{prefix}{key}: {dict(value) if isinstance(value, CommentedMap) else value}"
         elif isinstance(value, CommentedMap) and isinstance(values[key], CommentedMap):
             yield from fill(values[key], value, f"{prefix}{key}.")
+    if before and last:
+        _move_empty_line(values.ca.items, before, last)
+
+
+def _move_empty_line(comments: dict[str, list[Any]], before: str, last: str) -> None:
+    """The empty line after a section is a part of its last key's comment: from the former last one's to that of the new one."""
+    former = comments.get(before, [None] * 4)[2]
+    if former is not None and former.value.endswith("\n\n"):
+        former.value = former.value[:-1]
+        comment = comments.setdefault(last, [None] * 4)
+        text = "" if comment[2] is None else comment[2].value.rstrip("\n")
+        comment[2] = CommentToken(f"{text}\n\n", former.start_mark)

@@ -46,6 +46,18 @@ def test_what_is_missing_comes_from_the_preset_with_its_comment(preset: str) -> 
     assert "#" in line
 
 
+def test_the_empty_lines_stay_between_the_sections() -> None:
+    older("mini", "algorithm", "backend", "affinity_share", "gallery_size")
+    upgrade()
+    text = PARAMS.read_text(encoding="utf-8")
+    sections = text.split("\n\n")
+    assert [section.splitlines()[0] for section in sections[1:]] == [
+        section.splitlines()[0] for section in (PRESETS / "mini.yaml").read_text(encoding="utf-8").split("\n\n")[1:]
+    ]
+    assert all("\n  backend:" in section for section in sections if section.startswith("crf:"))
+    assert text.endswith("\n") and not text.endswith("\n\n")
+
+
 def test_a_complete_file_stays_as_it_is() -> None:
     older("mini")
     before = PARAMS.read_bytes()
