@@ -75,10 +75,13 @@ def paces(p: Params, encoder: ImageEncoder | EncoderPair, num_classes: int) -> o
     photo = np.clip(np.linspace(60, 200, CROP[1])[:, None] + noise.normal(0, 6, (*CROP, 3)), 0, 255).astype(np.uint8)
     probabilities = noise.dirichlet([1, 1, 1], CROP).transpose(2, 0, 1)
     kernel = mask_kernel(p.crf)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if processes(kernel) > 1 else threads)  # of a process, where there are several
     sharpened(photo, probabilities, kernel)  # the first time is longer where it is made on a GPU
     start = time.perf_counter()
     sharpened(photo, probabilities, kernel)
     crf = time.perf_counter() - start
+    torch.set_num_threads(threads)
     deeplab = build_deeplab(
         network=p.deeplab.network,
         encoder=p.deeplab.encoder,

@@ -18,7 +18,6 @@ from weakclip.objective import (
     losses_of_batch,
     renormalise,
     shrink_seeds,
-    torch_crf_targets,
 )
 from weakclip.par import ParKernel
 from weakclip.pixel_loss import LossClamp
@@ -96,10 +95,9 @@ def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited
     aim = replace(objective(1.0), tag_limited=tag_limited)
     probabilities = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     wanted = crf_targets(4, batch(), aim, KERNEL, START)(probabilities)
-    torch.testing.assert_close(torch_crf_targets(probabilities, batch(), aim, KERNEL), wanted, atol=1e-4, rtol=0)
     in_torch = replace(aim, boundary_kernel=replace(KERNEL, backend="torch"))
     found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)
-    assert torch.equal(found, torch_crf_targets(probabilities, batch(), aim, KERNEL))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert torch.equal(found == 0, wanted == 0)
     assert list(losses_of_batch(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_crf import KERNEL, two_regions
+from weakclip import sharpening, torch_crf
 from weakclip.crf import CrfKernel, dense_crf
+from weakclip.errors import WeakClipError
 from weakclip.torch_crf import BatchCrf
 
 IN_TORCH = replace(KERNEL, backend="torch")
@@ -30,6 +32,7 @@ def test_it_gives_what_pydensecrf_gives(kernel: CrfKernel) -> None:
         photo, probabilities = drawn(seed, 3, 60, 70)
         wanted, found = (dense_crf(photo, probabilities, each) for each in (kernel, replace(kernel, backend="torch")))
         assert found.dtype == np.float32 and found.flags.c_contiguous
+        assert (found != wanted).any()  # in the last bits, or torch was not asked
         assert np.median(abs(found - wanted)) < 1e-5
         # A few pixels lie between two simplices, where the last bit tells which one it is.
         assert np.mean(abs(found - wanted) > 1e-3) < 0.002
@@ -65,6 +68,44 @@ def test_photos_of_a_batch_have_labels_of_their_own() -> None:
     for photo, probabilities, present, result in zip(photos, values, labels.numpy(), found, strict=True):
         wanted = dense_crf(photo, probabilities[present], KERNEL)
         np.testing.assert_allclose(result.numpy()[present], wanted, atol=1e-4)
+
+
+def test_a_single_class_leaves_nothing_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, probabilities = drawn(0, 1, 8, 9)
+    monkeypatch.setattr(torch_crf, "BatchCrf", None)
+    assert np.array_equal(dense_crf(photo, probabilities, IN_TORCH), np.ones((1, 8, 9)))
+
+
+def test_what_is_read_only_is_taken_as_it_is() -> None:
+    photo, probabilities = drawn(0, 2, 8, 9)
+    photo.flags.writeable = probabilities.flags.writeable = False
+    assert dense_crf(photo, probabilities, IN_TORCH).shape == (2, 8, 9)
+
+
+def test_kernels_too_narrow_for_the_lattice_are_refused() -> None:
+    photo, probabilities = drawn(0, 2, 8, 9)
+    for width in (1e-2, 1e-6):
+        with pytest.raises(WeakClipError, match="dense CRF cannot be computed"):
+            dense_crf(photo, probabilities, replace(IN_TORCH, bilateral_srgb=width, bilateral_sxy=width))
+
+
+@pytest.mark.parametrize("words", ["CUDA out of memory", "DefaultCPUAllocator: can't allocate memory: you tried", "bug"])
+def test_too_little_memory_is_called_that(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    def refuse(*_: object) -> None:
+        raise (torch.OutOfMemoryError if "CUDA" in words else RuntimeError)(words)
+
+    monkeypatch.setattr(torch_crf, "BatchCrf", refuse)
+    photo, probabilities = drawn(0, 2, 8, 9)
+    with pytest.raises(RuntimeError if words == "bug" else MemoryError, match=words):
+        dense_crf(photo, probabilities, IN_TORCH)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_gpu_is_left_to_one_process(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    monkeypatch.setattr(sharpening, "on_gpu", lambda: gpu)
+    monkeypatch.setenv("WEAKCLIP_WORKERS", "3")
+    assert sharpening.processes(IN_TORCH) == (1 if gpu else 3)
+    assert sharpening.processes(KERNEL) == 3
 
 
 def test_a_photo_of_another_size_or_type_is_refused() -> None:

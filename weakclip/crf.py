@@ -82,7 +82,7 @@ def dense_crf(
     count, height, width = probabilities.shape
     if photo.shape != (height, width, 3) or photo.dtype != np.uint8:
         raise ValueError(f"expected a photo of shape {(height, width, 3)} in uint8, got {photo.shape} in {photo.dtype}")
-    if kernel.backend == "torch":
+    if kernel.backend == "torch" and count > 1:
         from weakclip.torch_crf import dense_crf_on_device  # what uses pydensecrf does without torch
 
         return dense_crf_on_device(photo, probabilities, kernel, floor)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from weakclip.boundary_crf import StartCrfs
 from weakclip.crf import CrfKernel
@@ -102,7 +103,7 @@ def boundary_targets(num_classes: int, batch: Batch, objective: Objective, start
     if isinstance(kernel, ParKernel):
         return partial(par_targets, batch=batch, objective=objective, kernel=kernel)
     if kernel.backend == "torch":
-        return partial(torch_crf_targets, batch=batch, objective=objective, kernel=kernel)
+        return torch_crf_targets(num_classes, batch, objective, kernel)
     return crf_targets(num_classes, batch, objective, kernel, start_crfs)
 
 
@@ -140,17 +141,25 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
     return targets
 
 
-def torch_crf_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: CrfKernel) -> Tensor:
-    """What `crf_targets` makes of the probabilities (B, K, S, S), all images together, where they are."""
-    present = present_classes(probabilities.shape[1], batch, objective)
-    width = max(len(classes) for classes in present)
-    padded = torch.tensor([classes + [0] * (width - len(classes)) for classes in present]).to(probabilities.device)
-    labels = torch.tensor([[place < len(classes) for place in range(width)] for classes in present]).to(probabilities.device)
-    columns = padded[:, :, None, None].expand(-1, -1, *probabilities.shape[2:])
-    chosen = probabilities.float().gather(1, columns) * labels[:, :, None, None]
-    crf = BatchCrf(torch.from_numpy(batch.photos).to(probabilities.device), kernel)
-    refined = crf(chosen / chosen.sum(dim=1, keepdim=True), labels, objective.boundary_floor)
-    return torch.zeros_like(probabilities).scatter_add_(1, columns, refined.to(probabilities))
+def torch_crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel) -> Targets:
+    """What `crf_targets` gives, for all images together and where they are; lattices are built here.
+
+    Each image has columns for its own labels alone, as many as the one with the most.
+    """
+    present = present_classes(num_classes, batch, objective)
+    place = batch.seeds.device
+    classes = pad_sequence([torch.tensor(labels) for labels in present], batch_first=True).to(place)
+    labels = (torch.arange(classes.shape[1]) < torch.tensor([[len(labels)] for labels in present])).to(place)
+    crf = BatchCrf(torch.from_numpy(batch.photos).to(place), kernel)
+
+    def targets(probabilities: Tensor) -> Tensor:
+        columns = classes[:, :, None, None].expand(-1, -1, *probabilities.shape[2:])
+        chosen = probabilities.gather(1, columns) * labels[:, :, None, None]
+        refined = crf(chosen / chosen.sum(dim=1, keepdim=True), labels, objective.boundary_floor)
+        # Added, for columns that are none of an image's labels are zeros for class 0.
+        return torch.zeros_like(probabilities).scatter_add_(1, columns, refined)
+
+    return targets
 
 
 def present_classes(num_classes: int, batch: Batch, objective: Objective) -> list[list[int]]:

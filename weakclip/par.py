@@ -117,10 +117,3 @@ def par_probabilities(photo: NDArray[np.uint8], probabilities: NDArray[np.floati
     refined = refine_by_pixels(pixels, maps.clamp_min(1e-5), kernel)[0]
     result: NDArray[np.float32] = (refined / refined.sum(dim=0)).cpu().numpy()
     return result
-
-
-def on_gpu() -> bool:
-    """Whether the device is a GPU."""
-    from weakclip.device import device
-
-    return device().type == "cuda"

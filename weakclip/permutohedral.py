@@ -3,7 +3,7 @@
 Adams, Baek and Davis, "Fast high-dimensional filtering using the permutohedral lattice" (2010), which is also what pydensecrf
 filters with. Points of d dimensions lie in simplices of d + 1 corners. A value is handed to the corners of its point's simplex
 (splat), the corners are blurred along each of d + 1 axes, and each point gathers its corners again (slice). All three are
-weighted sums of rows of a table, whose order is fixed: the same input gives the same bytes on a GPU, too.
+weighted sums of rows of a table, in a fixed order, so that the same input is to give the same bytes on a GPU, too.
 """
 
 from __future__ import annotations
@@ -16,36 +16,39 @@ from torch import Tensor
 from torch.nn import functional
 
 PIECE: Final = 128
-"""Points that are summed up one after the other; a corner in a plain sky has thousands, which a GPU would take its time for."""
+"""Points that one thread of a GPU adds up, one after the other; a corner in a plain sky has thousands."""
 BLUR: Final = (1.0, 0.5, 0.5)
-"""What a corner and its two neighbours along an axis weigh; their sum of two is taken back at the end, see `filtered`."""
+"""What a corner and its two neighbours along an axis weigh; what that adds is taken back at the end, see `filtered`."""
+FARTHEST: Final = 2.0**20
+"""Standard deviations from the origin that points may have: beyond it float32 cannot tell the simplices apart."""
 
 
 class PermutohedralLattice:
     """The corners around points, ready to filter any values at them.
 
-    ``points``: (N, d) float32, in standard deviations of the filter; N at most 2**31 / (d + 1). ``groups``: (N,) int64 from 0;
-    points of different groups do not see each other, so that several photos can be filtered at once. It holds 8 (d + 1) bytes a
-    point twice, and 12 (d + 1) a corner. Raises ValueError where the points spread over more cells than 63 bits can number.
+    ``points``: (N, d) float32, in standard deviations of the filter; N at most 2**31 / (d + 1). ``groups``: (N,) int64, below
+    ``count``; points of different groups do not see each other, so that several photos can be filtered at once. It holds
+    16 (d + 1) bytes a point and 24 (d + 1) a corner; building it takes up to ten times that. Raises ValueError where points are
+    too far from the origin, or spread over more cells than 63 bits can number.
     """
 
-    def __init__(self, points: Tensor, groups: Tensor) -> None:
-        dimensions = points.shape[1]
+    def __init__(self, points: Tensor, groups: Tensor, count: int) -> None:
+        if not points.abs().max() <= FARTHEST:
+            raise ValueError(f"points are more than {FARTHEST:.0f} standard deviations from the origin")
+        size = points.shape[1] + 1
         cells, ranks, weights = simplices(points)
-        numbers, strides = numbered_corners(cells, ranks, groups)
-        corners, places = torch.unique(numbers, return_inverse=True)  # ascending, so that neighbours can be looked up
-        count = len(corners)
-        by_corner = places.flatten().argsort(stable=True)
-        self._corner_of = places.int()  # (N, d + 1)
+        numbers, strides = numbered_corners(cells, ranks, groups, count)
+        ascending, by_corner = numbers.flatten().sort(stable=True)
+        corners, runs, lengths = torch.unique_consecutive(ascending, return_inverse=True, return_counts=True)
+        self._corner_of = torch.empty_like(runs).scatter_(0, by_corner, runs).reshape(-1, size).int()  # (N, d + 1)
         self._weights = weights  # (N, d + 1)
-        self._point_of = by_corner.div(dimensions + 1, rounding_mode="floor").int()
+        self._point_of = by_corner.div(size, rounding_mode="floor").int()
         self._weights_by_corner = weights.flatten()[by_corner]
         # Of one corner more, which nobody hands anything to: it stands for neighbours that are not there.
-        starts = torch.searchsorted(places.flatten()[by_corner], torch.arange(count + 1, device=points.device))
-        self._pieces, self._pieces_of = pieces(starts, len(by_corner))
-        self._neighbours = [neighbours(corners, strides, axis) for axis in range(dimensions + 1)]
-        self._blur = points.new_tensor(BLUR).expand(count + 1, 3).contiguous()
-        self._scale = 1 / (1 + 2.0**-dimensions)
+        self._pieces, self._pieces_of = pieces(functional.pad(lengths, (0, 1)))
+        self._neighbours = [neighbours(corners, strides, axis) for axis in range(size)]
+        self._blur = points.new_tensor(BLUR).expand(len(corners) + 1, 3).contiguous()
+        self._scale = 1 / (1 + 2.0 ** (1 - size))
 
     def filtered(self, values: Tensor) -> Tensor:
         """Values (N, C) float32 -> (N, C), blurred with a Gaussian whose weight at its own point is near one."""
@@ -91,24 +94,24 @@ def simplices(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ranks += cells.sum(dim=1, keepdim=True).long()
     wrapped = (ranks < 0).long() - (ranks > dimensions).long()
     cells, ranks = cells.long() + wrapped, ranks + corners * wrapped
-    falling = torch.empty_like(lifted).scatter_(1, ranks, lifted / corners - cells)
-    weights = falling.flip(1)
-    weights[:, 1:] -= falling.flip(1)[:, :-1]
-    weights[:, 0] += 1 - falling[:, 0]
+    rising = torch.empty_like(lifted).scatter_(1, dimensions - ranks, lifted / corners - cells)
+    weights = rising.clone()
+    weights[:, 1:] -= rising[:, :-1]
+    weights[:, 0] += 1 - rising[:, -1]
     return cells, ranks, weights
 
 
-def numbered_corners(cells: Tensor, ranks: Tensor, groups: Tensor) -> tuple[Tensor, list[int]]:
+def numbered_corners(cells: Tensor, ranks: Tensor, groups: Tensor, count: int) -> tuple[Tensor, list[int]]:
     """A number, (N, d + 1) int64, for each corner of each simplex, and what a step of d + 1 along each axis adds to it.
 
     A corner of remainder r has the coordinates (d + 1) cell + r, less d + 1 where the rank is above d - r; the last follows
     from the others. So its number is made of the group, the cell and, as the last digit, r.
     """
     corners = cells.shape[1]
-    lowest, highest = (edge.tolist() for edge in torch.aminmax(cells[:, :-1], dim=0))
+    lowest, highest = torch.stack(torch.aminmax(cells[:, :-1], dim=0)).tolist()
     spans = [high - low + 4 for low, high in zip(lowest, highest, strict=True)]  # corners lie one below, neighbours around them
     strides = [corners * math.prod(spans[place + 1 :]) for place in range(corners - 1)]
-    if corners * math.prod(spans) * (int(groups.max()) + 1) >= 2**63:
+    if corners * math.prod(spans) * count >= 2**63:
         raise ValueError(f"the points spread over {' x '.join(map(str, spans))} cells, which are more than can be numbered")
     steps = cells.new_tensor(strides)
     first = ((cells[:, :-1] - cells.new_tensor(lowest) + 2) * steps).sum(dim=1) + corners * math.prod(spans) * groups
@@ -122,24 +125,24 @@ def neighbours(corners: Tensor, strides: list[int], axis: int) -> Tensor:
     A neighbour that is not there is M. One step takes one from every coordinate, but adds d along the axis.
     """
     count, digits = len(corners), len(strides)
-    remainders = corners % digits
-    around = [torch.arange(count, device=corners.device)]
-    for sign, last in ((1, 0), (-1, digits - 1)):
-        wrapped = strides[axis] - sum(strides) + digits - 1
-        number = corners + sign * torch.where(remainders == last, wrapped, strides[axis] - 1)
-        found = torch.searchsorted(corners, number).clamp_(max=count - 1)
-        around.append(torch.where(corners[found] == number, found, count))
-    return functional.pad(torch.stack(around, dim=1), (0, 0, 0, 1), value=count).int()
+    every = torch.arange(count + 1, device=corners.device)
+    wrapped = strides[axis] - sum(strides) + digits - 1
+    number = corners + torch.where(corners % digits == 0, wrapped, strides[axis] - 1)
+    found = torch.searchsorted(corners, number).clamp_(max=count - 1)
+    onward = functional.pad(torch.where(corners[found] == number, found, count), (0, 1), value=count)
+    back = torch.full_like(every, count).scatter_(0, onward, every)
+    back[count] = count  # where all that have no neighbour have left themselves
+    return torch.stack([every, onward, back], dim=1).int()
 
 
-def pieces(starts: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """Lists in a row of ``total`` entries, which begin at the ascending ``starts`` (M,), in pieces of at most `PIECE` entries.
+def pieces(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Lists of these lengths (M,), one after the other, in pieces of at most `PIECE` entries.
 
     Returns where each piece begins, (P,) int32, and the first piece of each list, (M,) int32; an empty list has none.
     """
-    ends = functional.pad(starts[1:], (0, 1), value=total)
-    counts = (ends - starts + PIECE - 1).div(PIECE, rounding_mode="floor")
+    starts = lengths.cumsum(0) - lengths
+    counts = (lengths + PIECE - 1).div(PIECE, rounding_mode="floor")
     first = counts.cumsum(0) - counts
-    lists = torch.arange(len(starts), device=starts.device).repeat_interleave(counts)
-    place = torch.arange(len(lists), device=starts.device) - first[lists]
+    lists = torch.arange(len(lengths), device=lengths.device).repeat_interleave(counts)
+    place = torch.arange(len(lists), device=lengths.device) - first[lists]
     return (starts[lists] + PIECE * place).int(), first.int()

@@ -56,7 +56,13 @@ def process_pool(count: int) -> Executor:
     """That many processes, started when they are first needed, and kept for whoever asks next."""
     if count == 1:
         return ThisProcess()
-    executor: Executor = get_reusable_executor(max_workers=count, timeout=None, initializer=end_with, initargs=(os.getpid(),))
+    executor: Executor = get_reusable_executor(
+        max_workers=count,
+        timeout=None,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+        env={"OMP_NUM_THREADS": "1"},  # there is a process for each core
+    )
     return executor
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weakclip.crf import CrfKernel, dense_crf
-from weakclip.par import ParKernel, on_gpu, par_probabilities
+from weakclip.par import ParKernel, par_probabilities
 from weakclip.workers import workers
 
 Kernel = CrfKernel | ParKernel
@@ -23,3 +23,10 @@ def processes(kernel: Kernel) -> int:
     """How many processes may use it at once: a GPU is left to one of them."""
     in_torch = isinstance(kernel, ParKernel) or kernel.backend == "torch"
     return 1 if in_torch and on_gpu() else workers()
+
+
+def on_gpu() -> bool:
+    """Whether the device is a GPU."""
+    from weakclip.device import device  # what refines with pydensecrf does without torch
+
+    return device().type == "cuda"

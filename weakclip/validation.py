@@ -21,6 +21,7 @@ from weakclip.process_pool import in_processes, note
 from weakclip.progress import Bar
 from weakclip.ranks import world
 from weakclip.selection import select
+from weakclip.sharpening import processes
 from weakclip.side_by_side import map_ahead, side_by_side
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -79,7 +80,7 @@ def sharpened_masks(records: Sequence[Record], predict: Predict, kernel: CrfKern
             classes = np.unique(winners(probabilities)[0])
             yield record, photo, classes, probabilities[classes], kernel
 
-    return in_processes(_sharpened, tasks())
+    return in_processes(_sharpened, tasks(), processes(kernel))
 
 
 def _sharpened(

@@ -61,5 +61,6 @@ def gate(record: Record, masks: Path, num_classes: int, store: ScoreStore, refin
     )
     if not np.array_equal(mask, photo.mask):
         problem = f"{masks / record.image_id}.png is not what crf in params.yaml makes of its class scores"
-        raise WeakClipError(problem, "a confidence is known of data/masks/refined as `dvc repro refine_masks` writes them")
+        hint = "a confidence is known of data/masks/refined as `dvc repro refine_masks` writes them, on the same device"
+        raise WeakClipError(problem, hint)
     return MaskedPhoto(record, gated)
