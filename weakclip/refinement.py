@@ -117,7 +117,8 @@ def refine_all(
     )
     store = ScoreStore(scores)
     parts = ((task, store.part(record.image_id for record in task)) for task in tasks)
-    results = pool(joblib.delayed(_refine_records)(task, part, folder, refinement) for task, part in parts)
+    # A text: the parts of a `Path` would be entered into the table of names of the other process with each task.
+    results = pool(joblib.delayed(_refine_records)(task, part, str(folder), refinement) for task, part in parts)
     with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
         try:
             for finished in results:
@@ -147,12 +148,12 @@ def _has_masks(record: Record, folder: Path) -> bool:
 
 
 def _refine_records(
-    records: Sequence[Record], store: ScoreStore, folder: Path, refinement: Refinement
+    records: Sequence[Record], store: ScoreStore, folder: str, refinement: Refinement
 ) -> dict[str, RefinementStatistics]:
     return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
 
 
-def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
+def _refine_record(record: Record, store: ScoreStore, folder: str, refinement: Refinement) -> RefinementStatistics:
     # What is left of it names the image if this process is killed. A process of a run that was killed may still be at the same.
     working = f"{folder}/working/{os.getpid()} {record.image_id}"
     make_folder(working)
@@ -175,6 +176,6 @@ def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: 
         raise WeakClipError(f"a process has not enough memory to refine {record.photo}", HINT) from error
     for kind, result in zip(KINDS, (mask, gated), strict=True):
         write_mask(mask_file(working, kind), result)
-        replace(mask_file(working, kind), mask_file(folder / kind, record.image_id))
+        replace(mask_file(working, kind), mask_file(f"{folder}/{kind}", record.image_id))
     remove_folder(working)
     return statistics
