@@ -1,4 +1,5 @@
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ from weakclip.datasets.index import ClassList, Dataset, Record, read_dataset, wr
 from weakclip.file_names import is_no_file, remove
 from weakclip.images import file_crc32, read_photo
 from weakclip.masks import is_mask, mask_file, read_mask, write_mask
+from weakclip.par import ParKernel
 from weakclip.progress import bytes_in
+from weakclip.refinement import Refinement, refine_all
 from weakclip.resume import ResumeSlot, fingerprint
+from weakclip.scores import ScoreStore, ScoreWriter
 
 SAME: dict[str, Any] = {"height": 8, "width": 9, "split": "train", "tags": (1,)}
 
@@ -79,3 +83,39 @@ def test_names_of_images_do_not_go_through_the_interpreters_table(
 
     assert not Path("slot").exists() and entered("photos") > 0  # names of folders do: it is counted
     assert entered("tiny") == 0
+
+
+def test_names_of_shards_do_not_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entered: Callable[[str], int]) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_scores("abc")
+    store = ScoreStore(Path("scores"))
+    before = entered("scores")
+    for image_id in "abc":
+        classes, _ = pickle.loads(pickle.dumps(store.part([image_id]))).read(image_id)
+        assert classes.tolist() == [0, 1]
+    assert before > 0 and entered("scores") == before
+    assert entered("shard-") == 0
+
+
+def test_more_images_to_refine_enter_no_more_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entered: Callable[[str], int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_scores("abcdefgh")
+    refinement = Refinement(kernel=ParKernel(dilations=(1,), iterations=1), tag_limited=True, gate=0.5)
+    counts = []
+    for image_ids in ("ab", "abcdefgh"):
+        for image_id in image_ids:
+            Image.new("RGB", (9, 8)).save(f"{image_id}.png")
+        records = [Record(image_id=image_id, photo=f"{image_id}.png", mask=None, **SAME) for image_id in image_ids]
+        before = entered("")
+        refine_all(records, Path("scores"), Path("out", image_ids), refinement, workers=1)
+        counts.append(entered("") - before)
+    assert counts[0] == counts[1] > 0
+
+
+def write_scores(image_ids: str) -> None:
+    writer = ScoreWriter(Path("scores"), image_ids, {}, images_per_shard=2)
+    for image_id in image_ids:
+        writer.write(image_id, [0, 1], np.full((2, 8, 9), 0.5))
+    writer.finish()

@@ -177,8 +177,8 @@ def test_a_process_of_a_killed_run_may_still_be_at_the_same_image(tmp_path: Path
     records, scores = make_world(tmp_path, count=3)
     original = refinement._refine_record
 
-    def beside_another(record: Record, store: ScoreStore, folder: Path, settings: Refinement) -> object:
-        other = folder / "working" / f"{os.getppid()} {record.image_id}"
+    def beside_another(record: Record, store: ScoreStore, folder: str, settings: Refinement) -> object:
+        other = Path(folder, "working", f"{os.getppid()} {record.image_id}")
         other.mkdir()
         (other / "refined.png.part").write_bytes(b"half")
         return original(record, store, folder, settings)
@@ -190,8 +190,8 @@ def test_a_process_of_a_killed_run_may_still_be_at_the_same_image(tmp_path: Path
     assert not (tmp_path / "out" / "working").exists()
 
 
-def killed(records: Sequence[Record], store: ScoreStore, folder: Path, settings: Refinement) -> None:
-    (folder / "working" / f"{os.getpid()} {records[0].image_id}").mkdir()
+def killed(records: Sequence[Record], store: ScoreStore, folder: str, settings: Refinement) -> None:
+    Path(folder, "working", f"{os.getpid()} {records[0].image_id}").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
-from io import BufferedReader, BufferedWriter
+from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Final
 
@@ -23,17 +24,42 @@ NOTHING: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 def is_no_file(path: Path | str) -> bool:
     """Whether something else than a file is there, such as a folder or a pipe."""
+    mode = _mode(path)
+    return mode is not None and not stat.S_ISREG(mode)
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether a file is there, or what leads to one."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def _mode(path: Path | str) -> int | None:
+    """What is there, None if nothing is."""
     try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
+        return os.stat(path).st_mode
     except OSError as error:
         if error.errno in NOTHING:
-            return False
+            return None
         raise
 
 
 def is_folder(path: Path | str) -> bool:
     """Whether a folder is there, or what leads to one."""
     return os.path.isdir(path)
+
+
+def folder_and_name(path: Path | str) -> tuple[str, str]:
+    """The folder that a file is in, and its name there."""
+    folder, name = os.path.split(path)
+    return folder or os.curdir, name
+
+
+def names_in(folder: Path | str) -> Iterator[str]:
+    """The names of what a folder holds, one by one, in any order."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
 
 
 def make_folder(path: Path | str) -> None:
@@ -65,6 +91,11 @@ def read_bytes(path: Path | str) -> bytes:
 def opened_to_write(path: Path | str) -> BufferedWriter:
     """A new file, or an empty one in place of what is there."""
     return open(path, "wb")
+
+
+def opened_to_change(path: Path | str) -> BufferedRandom:
+    """The file as it is, at its beginning, to write over parts of it."""
+    return open(path, "r+b")
 
 
 def remove(path: Path | str) -> None:

@@ -29,6 +29,7 @@ from weakclip.selection import select
 from weakclip.sharpening import Kernel, sharpened
 
 KINDS = ("refined", "gated")
+WORKING = "working"  # the folder with what each process is at
 IMAGES_AT_ONCE = 2  # per task of a worker process; a killed run loses at most the tasks in hand
 
 
@@ -101,34 +102,13 @@ def refine_all(
     does not grow with the number of images. A worker process that is killed raises WeakClipError with the images that were
     being refined.
     """
-    working = folder / "working"
+    working = folder / WORKING
     with world().main_first():
         if world().main:
             shutil.rmtree(working, ignore_errors=True)
         for name in (*KINDS, working.name):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder / "statistics.jsonl")
-    own = world().share(records)
-    left = select(own, lambda record: record.image_id not in journal.finished or not _has_masks(record, folder))
-    tasks = (left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE))
-    # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
-    pool = joblib.Parallel(
-        n_jobs=workers, return_as="generator_unordered", batch_size=1, initializer=end_with, initargs=(os.getpid(),)
-    )
-    store = ScoreStore(scores)
-    parts = ((task, store.part(record.image_id for record in task)) for task in tasks)
-    results = pool(joblib.delayed(_refine_records)(task, part, folder, refinement) for task, part in parts)
-    with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
-        try:
-            for finished in results:
-                for image_id, statistics in finished.items():
-                    journal.append(image_id, asdict(statistics))
-                bar.advance(len(finished))
-        except BrokenProcessPool as error:
-            images = " or ".join(sorted({path.name.partition(" ")[2] for path in working.iterdir()}))
-            raise WeakClipError(
-                f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}", HINT
-            ) from error
+    _refine_left(world().share(records), scores, folder, refinement, workers)
     world().barrier()
     if world().main:
         shutil.rmtree(working, ignore_errors=True)  # what is left goes with the slot
@@ -142,19 +122,45 @@ def refine_all(
     )
 
 
+def _refine_left(own: Sequence[Record], scores: Path, folder: Path, refinement: Refinement, workers: int) -> None:
+    """Refine those of this rank's records that are not finished; what it takes to find their scores goes when it returns."""
+    journal = Journal(folder / "statistics.jsonl")
+    left = select(own, lambda record: record.image_id not in journal.finished or not _has_masks(record, folder))
+    tasks = (left[start : start + IMAGES_AT_ONCE] for start in range(0, len(left), IMAGES_AT_ONCE))
+    # Unordered: finished images are in the journal at once, whatever the ones before them are doing.
+    pool = joblib.Parallel(
+        n_jobs=workers, return_as="generator_unordered", batch_size=1, initializer=end_with, initargs=(os.getpid(),)
+    )
+    store = ScoreStore(scores)
+    parts = ((task, store.part(record.image_id for record in task)) for task in tasks)
+    # A text: the parts of a `Path` would be entered into the table of names of the other process with each task.
+    results = pool(joblib.delayed(_refine_records)(task, part, str(folder), refinement) for task, part in parts)
+    with Bar(total=len(own), title="refining", done=len(own) - len(left)) as bar:
+        try:
+            for finished in results:
+                for image_id, statistics in finished.items():
+                    journal.append(image_id, asdict(statistics))
+                bar.advance(len(finished))
+        except BrokenProcessPool as error:
+            images = " or ".join(sorted({path.name.partition(" ")[2] for path in (folder / WORKING).iterdir()}))
+            raise WeakClipError(
+                f"a worker process died (killed, or out of memory) while it refined {images or 'an image'}", HINT
+            ) from error
+
+
 def _has_masks(record: Record, folder: Path) -> bool:
-    return all(is_mask(mask_file(folder / kind, record.image_id)) for kind in KINDS)
+    return all(is_mask(mask_file(f"{folder}/{kind}", record.image_id)) for kind in KINDS)
 
 
 def _refine_records(
-    records: Sequence[Record], store: ScoreStore, folder: Path, refinement: Refinement
+    records: Sequence[Record], store: ScoreStore, folder: str, refinement: Refinement
 ) -> dict[str, RefinementStatistics]:
     return {record.image_id: _refine_record(record, store, folder, refinement) for record in records}
 
 
-def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: Refinement) -> RefinementStatistics:
+def _refine_record(record: Record, store: ScoreStore, folder: str, refinement: Refinement) -> RefinementStatistics:
     # What is left of it names the image if this process is killed. A process of a run that was killed may still be at the same.
-    working = f"{folder}/working/{os.getpid()} {record.image_id}"
+    working = f"{folder}/{WORKING}/{os.getpid()} {record.image_id}"
     make_folder(working)
     classes, probabilities = store.read(record.image_id)
     try:
@@ -175,6 +181,6 @@ def _refine_record(record: Record, store: ScoreStore, folder: Path, refinement: 
         raise WeakClipError(f"a process has not enough memory to refine {record.photo}", HINT) from error
     for kind, result in zip(KINDS, (mask, gated), strict=True):
         write_mask(mask_file(working, kind), result)
-        replace(mask_file(working, kind), mask_file(folder / kind, record.image_id))
+        replace(mask_file(working, kind), mask_file(f"{folder}/{kind}", record.image_id))
     remove_folder(working)
     return statistics

@@ -14,6 +14,7 @@ from weakclip.errors import WeakClipError
 from weakclip.features.index import Index, ShardFolder, shard_name, write_index
 from weakclip.features.shards import Column, ShardLayout, ShardReader
 from weakclip.features.writer import ShardWriter, forget_journals
+from weakclip.file_names import is_file
 from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.ranks import world
 from weakclip.selection import Selection
@@ -98,6 +99,9 @@ class ScoreWriter:
         """The places of a shard's images."""
         return range(len(self._image_ids))[number * self._images_per_shard : (number + 1) * self._images_per_shard]
 
+    def _shard(self, number: int) -> str:
+        return f"{self._folder}/{shard_name(number)}"
+
     def _shard_of(self, image_id: str) -> int:
         place = self._image_ids.place(image_id)
         if place is None:
@@ -115,17 +119,16 @@ class ScoreWriter:
             about=tuple(_about(image_id, *scores[image_id]) for image_id in group),
             attributes=self._attributes,
         )
-        writer = ShardWriter(self._folder / shard_name(number), layout, flush_rows=len(group), flush_seconds=np.inf)
+        writer = ShardWriter(self._shard(number), layout, flush_rows=len(group), flush_seconds=np.inf)
         for row in writer.missing:
             writer.write(row, {COLUMN: scores[group[row]][1].reshape(-1)})
         writer.finish()
 
     def _is_intact(self, number: int) -> bool:
-        path = self._folder / shard_name(number)
-        if not path.exists():
+        if not is_file(self._shard(number)):
             return False
         try:
-            reader = ShardReader(path, REMEDY)
+            reader = ShardReader(self._shard(number), REMEDY)
             for row in range(len(reader.layout.counts)):
                 reader.read(row)
         except WeakClipError:
@@ -142,11 +145,11 @@ class ScoreStore:
     WeakClipError with its name. May be used after a fork; sent to another process, it opens anew.
     """
 
-    def __init__(self, folder: Path, part: Index | None = None) -> None:
-        self._folder, self._part = folder, part
+    def __init__(self, folder: Path | str, part: Index | None = None) -> None:
+        self._folder, self._part = str(folder), part
         self._shards = ShardFolder(folder, REMEDY, OPEN_AT_MOST, part)
 
-    def __reduce__(self) -> tuple[type[ScoreStore], tuple[Path, Index | None]]:
+    def __reduce__(self) -> tuple[type[ScoreStore], tuple[str, Index | None]]:
         return ScoreStore, (self._folder, self._part)
 
     def part(self, image_ids: Iterable[str]) -> ScoreStore:

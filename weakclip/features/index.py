@@ -42,7 +42,7 @@ def write_index(folder: Path, attributes: Mapping[str, object], shards: Sequence
     Rows are counted over all shards, which are there, named by `shard_name`. Of each the checksum of its rows' checksums is
     kept: it says which shard belongs here, and lets the index stand for all that is in the folder.
     """
-    proofs = (checksum([open_shard(folder / shard_name(number), "").checksums]) for number in range(len(shards)))
+    proofs = (checksum([open_shard(f"{folder}/{shard_name(number)}", "").checksums]) for number in range(len(shards)))
     columns = {
         "file": np.array([shard_name(number).encode() for number in range(len(shards))], np.bytes_),
         "rows": np.array(shards, np.int64),
@@ -85,9 +85,9 @@ class Index:
         return Index(attributes=self.attributes, shards=shards, images=images)
 
 
-def read_index(folder: Path, remedy: str) -> Index:
+def read_index(folder: Path | str, remedy: str) -> Index:
     """The index of a folder. Raises WeakClipError, with the remedy, if it is missing or damaged."""
-    path = folder / INDEX
+    path = Path(folder, INDEX)
     try:
         with path.open("rb") as file:
             # Its first key. Other formats are sealed in other ways, or not at all, and would be taken for damaged ones.
@@ -116,7 +116,7 @@ class ShardFolder:
     grow with the number of shards: pages of the files stay mapped of a few of them.
     """
 
-    def __init__(self, folder: Path, remedy: str, open_at_most: int | None = None, index: Index | None = None) -> None:
+    def __init__(self, folder: Path | str, remedy: str, open_at_most: int | None = None, index: Index | None = None) -> None:
         self.folder, self._remedy, self._open_at_most = folder, remedy, open_at_most
         self.index = read_index(folder, remedy) if index is None else index
         self._readers: dict[int, ShardReader] = {}
@@ -168,10 +168,10 @@ class ShardFolder:
         reader = self._readers.get(number)
         if reader is None:
             shard = self.index.shards[number]
-            reader = ShardReader(self.folder / shard["file"], self._remedy)
+            reader = ShardReader(f"{self.folder}/{shard['file']}", self._remedy)
             found = {"file": shard["file"], "rows": len(reader.layout.counts), "crc32": reader.proof}
             if shard != found or reader.layout.attributes != self.attributes:
-                raise WeakClipError(f"{reader.path} does not belong to {self.folder / INDEX}", self._remedy)
+                raise WeakClipError(f"{reader.path} does not belong to {self.folder}/{INDEX}", self._remedy)
             self._readers[number] = reader
             if self._open_at_most is not None and len(self._readers) > self._open_at_most:
                 self._readers.pop(next(iter(self._readers)), None)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from weakclip.disk_space import full_disk_told
+from weakclip.file_names import read_bytes
 
 ENTRY = struct.Struct("<II")  # row, checksum of its bytes
 RECORD = struct.Struct("<III")  # the same and the checksum of the entry itself
@@ -18,7 +19,7 @@ class Journal:
     Records have a fixed size. One that is torn or damaged does not count, so its row is simply made again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.rows = journalled(path)
@@ -39,9 +40,9 @@ class Journal:
         os.close(self._file)
 
 
-def journalled(path: Path) -> dict[int, int]:
+def journalled(path: Path | str) -> dict[int, int]:
     """Return the rows that a journal holds, each with its checksum."""
-    stored = path.read_bytes()
+    stored = read_bytes(path)
     whole = len(stored) // RECORD.size * RECORD.size
     records = RECORD.iter_unpack(stored[:whole])
     return {row: checksum for row, checksum, proof in records if proof == zlib.crc32(ENTRY.pack(row, checksum))}

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from weakclip.disk_space import room_for
 from weakclip.errors import WeakClipError, of_the_machine
+from weakclip.file_names import file_size, folder_and_name, is_file, opened_to_change, opened_to_read, replace
 
 T = TypeVar("T")
 FORMAT: Final = 1
@@ -136,7 +137,7 @@ class ShardReader:
     whether it was checked. remedy is what to do about a damaged shard, for the hint of the error.
     """
 
-    def __init__(self, path: Path, remedy: str) -> None:
+    def __init__(self, path: Path | str, remedy: str) -> None:
         self.path, self._remedy = path, remedy
         shard = open_shard(path, remedy)
         if not shard.complete:
@@ -197,16 +198,16 @@ class OpenShard:
         return {column.name: self.columns[column.name][column.place(row, first, count)] for column in self.layout.columns}
 
 
-def create_shard(path: Path, layout: ShardLayout) -> None:
+def create_shard(path: Path | str, layout: ShardLayout) -> None:
     """Make a shard without its rows, all its room on the disk taken. It appears under its name when it is sound."""
-    draft = path.with_name(f"{path.name}.new")
+    draft = f"{path}.new"
     with room_for(draft, sum(layout.entries(column) * column.entry_bytes for column in layout.columns)):
         _write_draft(draft, layout)
-    draft.replace(path)
-    sync_folder(path.parent)
+    replace(draft, path)
+    sync_folder(folder_and_name(path)[0])
 
 
-def _write_draft(draft: Path, layout: ShardLayout) -> None:
+def _write_draft(draft: str, layout: ShardLayout) -> None:
     rows = np.array(list(zip(layout.firsts, layout.counts, strict=True)), dtype="<i8")
     about = np.array([text.encode("ascii") for text in layout.about])
     columns = [column.described for column in layout.columns]
@@ -221,15 +222,15 @@ def _write_draft(draft: Path, layout: ShardLayout) -> None:
         _create_dataset(file, COMPLETE, (1,), np.dtype("u1"))
         for name, value in {**own, **layout.attributes}.items():
             file.attrs[name] = np.bytes_(json.dumps(value, sort_keys=True).encode("ascii"))
-    n_bytes = draft.stat().st_size
-    with room_for(draft, n_bytes), draft.open("r+b") as raw:
+    n_bytes = file_size(draft)
+    with room_for(draft, n_bytes), opened_to_change(draft) as raw:
         _reserve(raw.fileno(), n_bytes)
         os.fsync(raw.fileno())
 
 
-def open_shard(path: Path, remedy: str) -> OpenShard:
+def open_shard(path: Path | str, remedy: str) -> OpenShard:
     """Read all of a shard but its rows, and map these. Raises WeakClipError naming the file if anything is out of order."""
-    if not path.is_file():
+    if not is_file(path):
         raise WeakClipError(f"{path} is missing", remedy)
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -240,7 +241,7 @@ def open_shard(path: Path, remedy: str) -> OpenShard:
             complete = bool(file[COMPLETE][0])
             shapes = {name: (file[name].shape, file[name].dtype) for name in (ROWS, ABOUT, CHECKSUMS)}
             offsets = {name: int(file[name].id.get_offset()) for name in file}
-        with path.open("rb") as opened:
+        with opened_to_read(path) as opened:
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         windows = {name: _window(mapped, offsets[name], *described) for name, described in shapes.items()}
         rows = windows[ROWS]
@@ -292,7 +293,7 @@ def checksum(arrays: Iterable[NDArray[Any]]) -> int:
     return value
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Force a folder's names to the disk, after a file in it was renamed."""
     file = os.open(folder, os.O_RDONLY)
     try:

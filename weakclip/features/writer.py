@@ -22,6 +22,7 @@ from weakclip.features.shards import (
     open_shard,
     sync_folder,
 )
+from weakclip.file_names import folder_and_name, names_in, remove, replace
 from weakclip.ranks import ALONE, Ranks
 
 
@@ -35,10 +36,10 @@ class ShardWriter:
     """
 
     def __init__(
-        self, path: Path, layout: ShardLayout, *, flush_rows: int = 64, flush_seconds: float = 5.0, ranks: Ranks = ALONE
+        self, path: Path | str, layout: ShardLayout, *, flush_rows: int = 64, flush_seconds: float = 5.0, ranks: Ranks = ALONE
     ) -> None:
-        self._path, self._layout, self._ranks = path, layout, ranks
-        self._part = path.with_name(f"{path.name}.part")
+        self._path, self._part, self._layout, self._ranks = str(path), f"{path}.part", layout, ranks
+        self._folder, self._name = folder_and_name(path)
         self._flush_rows, self._flush_seconds = flush_rows, flush_seconds
         self._waiting: list[tuple[int, int]] = []
         self._flushed = time.monotonic()
@@ -47,8 +48,7 @@ class ShardWriter:
             part = self._resume()
         self._open = part is not None
         if part is not None:
-            name = f"{path.name}.journal" if ranks.main else f"{path.name}.journal-{ranks.rank}"
-            self._journal = Journal(path.with_name(name))
+            self._journal = Journal(f"{path}.journal" if ranks.main else f"{path}.journal-{ranks.rank}")
             self._offsets = part.offsets
             self._file = os.open(self._part, os.O_RDWR | os.O_CLOEXEC)
 
@@ -99,9 +99,9 @@ class ShardWriter:
         write_all(self._file, b"\1", self._offsets[COMPLETE])
         os.fsync(self._file)
         self._release()
-        self._part.replace(self._path)
-        sync_folder(self._path.parent)
-        forget_journals(self._path.parent, (self._path.name,))
+        replace(self._part, self._path)
+        sync_folder(self._folder)
+        forget_journals(self._folder, (self._name,))
 
     def close(self) -> None:
         """Journal what was written and leave an unfinished shard to be gone on with."""
@@ -115,20 +115,22 @@ class ShardWriter:
         if finished is not None and finished.complete:
             self._checksums = _matching_rows(finished, enumerate(finished.checksums.tolist()))
         if not self.missing:
-            forget_journals(self._path.parent, (self._path.name,))
+            forget_journals(self._folder, (self._name,))
             return None
-        self._path.unlink(missing_ok=True)
+        remove(self._path)
         part = _open(self._part, self._layout)
         if part is None:
-            forget_journals(self._path.parent, (self._path.name,))
+            forget_journals(self._folder, (self._name,))
             create_shard(self._part, self._layout)
-            part = open_shard(self._part, "")
+            self._checksums = {}
+            return open_shard(self._part, "")
         self._checksums = _matching_rows(part, self._journalled())
         return part
 
     def _journalled(self) -> list[tuple[int, int]]:
         """The rows of all ranks, of this run and those before it, with their checksums."""
-        return [entry for journal in _journals(self._path) for entry in journalled(journal).items()]
+        journals = sorted(name for name in names_in(self._folder) if name.startswith(f"{self._name}.journal"))
+        return [entry for name in journals for entry in journalled(f"{self._folder}/{name}").items()]
 
     def _release(self) -> None:
         self._journal.close()
@@ -136,18 +138,14 @@ class ShardWriter:
         self._open = False
 
 
-def forget_journals(folder: Path, shards: Collection[str]) -> None:
+def forget_journals(folder: Path | str, shards: Collection[str]) -> None:
     """Remove what a killed writer may have left beside complete shards, given by their names in the folder."""
-    for journal in folder.glob("*.journal*"):
-        if journal.name.rpartition(".")[0] in shards:
-            journal.unlink(missing_ok=True)
+    journals = [name for name in names_in(folder) if ".journal" in name and name.rpartition(".")[0] in shards]
+    for name in journals:
+        remove(f"{folder}/{name}")
 
 
-def _journals(path: Path) -> list[Path]:
-    return sorted(path.parent.glob(f"{path.name}.journal*"))
-
-
-def _open(path: Path, layout: ShardLayout) -> OpenShard | None:
+def _open(path: str, layout: ShardLayout) -> OpenShard | None:
     """Return what is in a shard, complete or not, if its file is sound and made for this layout."""
     try:
         shard = open_shard(path, "")
