@@ -35,7 +35,7 @@ PROCESSES: Final = 2
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
     """CRF at the same labels, at the tags' labels, over two processes instead of one, and by torch instead of pydensecrf."""
-    count, (height, width) = (4, (94, 125)) if quick else (16, FULL.photo)
+    count, (height, width) = (4, (94, 125)) if quick else (32, FULL.photo)
     kernel = CrfKernel(**{name: getattr(FULL.params().crf, name) for name in CrfKernel.__dataclass_fields__})
     with scratch() as folder:
         records = draw_dataset(folder, count, height=height, width=width, classes=FULL.classes).records
