@@ -159,7 +159,7 @@ class BoundaryCrfParams(Section):
     iterations: Count
     """Mean-field iterations. Paper: 10."""
     backend: Literal["pydensecrf", "torch"]
-    """What computes it: pydensecrf, in processes on CPU cores, or torch, where the network is, which then does not wait."""
+    """What computes it: pydensecrf, in processes on CPU cores, or torch, where the network is: no core is waited for."""
 
 
 class WeakClipParams(Section):
@@ -269,7 +269,8 @@ class CrfParams(Section):
     algorithm: Literal["dense_crf", "par"]
     """What refines the masks: the dense CRF of all fields above, or PAR, which gives other masks and is made for GPUs."""
     backend: Literal["pydensecrf", "torch"]
-    """What computes the dense CRF: pydensecrf, on CPU cores, or torch, on the GPU where there is one; the same masks."""
+    """What computes the dense CRF: pydensecrf, on CPU cores, or torch, on the GPU where there is one; the same masks but for
+    a pixel in a million."""
     par_dilations: Dilations
     """Distances of the neighbours that PAR looks at, pixels. AFA: 1, 2, 4, 8, 12, 24."""
     par_iterations: Count

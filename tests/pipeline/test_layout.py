@@ -52,8 +52,8 @@ def test_imports_are_absolute_and_own_ones_at_module_level(file: Path) -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("stages", "weakclip")
     }
     # The program's commands start without torch; doctor says what cannot be imported; the stages and processes that may use PAR
-    # mostly use the dense CRF, which does without torch.
-    late = ("stages/cli.py", "stages/doctor.py", "weakclip/par.py")
+    # or the dense CRF in torch mostly use pydensecrf, which does without torch.
+    late = ("stages/cli.py", "stages/doctor.py", "weakclip/crf.py", "weakclip/par.py", "weakclip/sharpening.py")
     assert not inside or relative(file) in late
 
 
@@ -70,8 +70,10 @@ def test_no_module_is_a_junk_drawer(file: Path) -> None:
 def test_stage_needs_no_torch(stage: str) -> None:
     files = import_closure(ROOT / "stages" / f"{stage}.py", ROOT)
     heavy = {relative(file): sorted({name.split(".")[0] for name in imported(file)} & HEAVY) for file in files}
-    # Ranks talk to each other through torch, which only those import that torchrun has started; PAR is computed with it.
-    allowed = {"weakclip/ranks.py", *(("weakclip/par.py", "weakclip/device.py") if stage == "refine_masks" else ())}
+    # Ranks talk to each other through torch, which only those import that torchrun has started; PAR is computed with it, and the
+    # dense CRF where that is asked for.
+    sharpeners = [f"weakclip/{name}.py" for name in ("par", "torch_crf", "permutohedral", "device")]
+    allowed = {"weakclip/ranks.py", *(sharpeners if stage == "refine_masks" else ())}
     assert {file: names for file, names in heavy.items() if names} == {name: ["torch"] for name in allowed}
     code = f"import sys, stages.{stage}; print(sorted({HEAVY} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"

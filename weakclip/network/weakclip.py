@@ -60,8 +60,8 @@ class WeakClip(nn.Module):
     ``background``: how many of the first texts stand for the background. ``align_corners``: of the score map, where it is
     resized to the pyramid. ``encoder``: one that is trained with the rest and stored with it; otherwise CLIP is frozen, and
     whoever has its tokens may bring them. ``precision``: what it computes in, float32 or bfloat16; results are float32.
-    ``second``: for a second frozen encoder, whose tokens then follow CLIP's. ``recompute``: whether everything is computed
-    again in the backward pass, part by part, which takes less memory and more time; for norms that do not depend on the batch.
+    ``second``: for a second frozen encoder, whose tokens then follow CLIP's. ``recompute``: whether its large parts are
+    computed again in the backward pass, which takes less memory and more time; for norms that do not depend on the batch.
     `forward`: tokens of the tapped blocks [(B, 1 + h w, C)], class token first, last block last, and the grid's size ->
     logits (B, K, 4 h, 4 w) and score map (B, K, h, w) of cosines.
     """
