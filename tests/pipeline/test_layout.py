@@ -70,8 +70,8 @@ def test_no_module_is_a_junk_drawer(file: Path) -> None:
 def test_stage_needs_no_torch(stage: str) -> None:
     files = import_closure(ROOT / "stages" / f"{stage}.py", ROOT)
     heavy = {relative(file): sorted({name.split(".")[0] for name in imported(file)} & HEAVY) for file in files}
-    # Ranks talk to each other through torch, which only those import that torchrun has started; PAR is computed with it, and the
-    # dense CRF where that is asked for.
+    # Ranks talk to each other through torch, which only those import that torchrun has started; PAR is computed with it, and
+    # the dense CRF where that is asked for.
     sharpeners = [f"weakclip/{name}.py" for name in ("par", "torch_crf", "permutohedral", "device")]
     allowed = {"weakclip/ranks.py", *(sharpeners if stage == "refine_masks" else ())}
     assert {file: names for file, names in heavy.items() if names} == {name: ["torch"] for name in allowed}
