@@ -224,7 +224,7 @@ class WeakClipParams(Section):
     """Iterations of that PAR. AFA: 10."""
     recompute: bool
     """Whether the repaired variant computes inner values again for the gradient instead of keeping them: a fifth less memory at
-    full size for a fifth to a third more time; the same weights."""
+    full size for a third to a half more time; the same weights."""
 
 
 class MasksParams(Section):
