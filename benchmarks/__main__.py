@@ -1,6 +1,7 @@
 """Run every benchmark that needs nothing but the project, each in a process of its own; print the table and store it.
 
 `benchmarks/results.json` is written anew after each of them. One that fails is named at the end, and its rows are missing.
+Rows of `benchmarks.growth`, which takes most of an hour and is run by itself, stay.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main(
 ) -> None:
     """Run every benchmark that needs nothing but the project."""
     target = out or (None if quick else RESULTS)
-    rows: list[Row] = []
+    rows = [] if target is None else growth_rows(target)
     failed = []
     with scratch() as folder:
         for part in PARTS:
@@ -49,6 +50,13 @@ def main(
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)
+
+
+def growth_rows(stored: Path) -> list[Row]:
+    """Those that the file of results has of how memory grows with the images."""
+    if not stored.exists():
+        return []
+    return [row for row in parse(json.loads(stored.read_text(encoding="utf-8"))) if row.name.startswith("growth_")]
 
 
 def run_part(part: str, out: Path, quick: bool) -> list[Row] | None:

@@ -15,7 +15,8 @@ from benchmarks.command import scratch
 from benchmarks.growth_steps import STEPS, draw, one_step
 from benchmarks.machine import commit, machine, versions
 from benchmarks.memory import HeldTogether
-from benchmarks.rows import significant, write_json
+from benchmarks.rows import Row, significant, write_json
+from benchmarks.rows import content as rows_content
 from benchmarks.sides import Side
 
 
@@ -49,7 +50,8 @@ def main(images: Sequence[int], out: Path | None = None) -> None:
                 print(f"{name} of {count:,} images: {one.seconds:.1f} s, {one.peak_bytes / 1e6:.0f} MB", flush=True)
     print(f"\n{table(growth)}")
     if out is not None:
-        write_json(out, {"machine": machine(), "versions": versions(), "commit": commit(), "growth": content(growth)})
+        about = {"machine": machine(), "versions": versions(), "commit": commit()}
+        write_json(out, about | {"growth": content(growth)} | rows_content(rows(growth)))
 
 
 def measure(folder: Path, name: str, count: int) -> Measured:
@@ -94,6 +96,20 @@ def content(growth: Growth) -> dict[str, object]:
         ]
         for name, measured in growth.items()
     }
+
+
+def rows(growth: Growth) -> list[Row]:
+    """Of each step, how many times the memory at the fewest images it takes at the most, which is to be flat."""
+    found = []
+    for name, measured in growth.items():
+        memory = megabytes(measured)
+        counts = ", ".join(f"{one.images:,}" for one in measured)
+        what = f"peak memory of {name} with the most images over that with the fewest: {counts}"
+        details = {"what": what, "megabytes": [significant(one) for one in memory]}
+        found.append(
+            Row(name=f"growth_{name}", ratio=memory[-1] / memory[0], spread=None, bar=1.0, at_least=False, details=details)
+        )
+    return found
 
 
 def bytes_an_image(measured: Sequence[Measured]) -> list[float]:

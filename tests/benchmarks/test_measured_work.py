@@ -7,9 +7,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import caching, crf, mask_generation, scoring, store, train_step
+from benchmarks import caching, crf, growth, mask_generation, scoring, store, train_step
+from benchmarks.__main__ import growth_rows
 from benchmarks.growth import Measured, table
-from benchmarks.rows import content
+from benchmarks.rows import Row, content, write_json
 from benchmarks.samples import draw_dataset, draw_mask, draw_photo, draw_probabilities
 from benchmarks.scoring import count_by_loops
 from weakclip.datasets.voc12 import CLASSES
@@ -42,6 +43,15 @@ def test_every_class_of_the_probabilities_wins_somewhere() -> None:
     probabilities = draw_probabilities(0, draw_mask(0, 375, 500, (1, 2)), 21)
     assert set(np.unique(probabilities.argmax(axis=0))) == {*range(21)}
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_rows_of_growth_are_held_against_flat_and_stay_when_other_parts_are_measured(tmp_path: Path) -> None:
+    measured = [Measured(images=n, seconds=1.0, start_bytes=1e6, peak_bytes=peak) for n, peak in ((10, 100e6), (1000, 102e6))]
+    (row,) = growth.rows({"refine": measured})
+    assert (row.name, row.ratio, row.met) == ("growth_refine", 1.02, False)
+    write_json(tmp_path / "results.json", content([row, Row(name="store_read", ratio=1.0, spread=None, bar=None)]))
+    assert growth_rows(tmp_path / "results.json") == [row]
+    assert growth_rows(tmp_path / "none.json") == []
 
 
 def test_growth_is_shown_by_image_and_in_all() -> None:
