@@ -142,15 +142,15 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
 
 
 def torch_crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel) -> Targets:
-    """What `crf_targets` gives, for all images together and where they are; lattices are built here.
+    """What `crf_targets` gives, (B, K, S, S), for all images together and on their device; lattices are built here.
 
-    Each image has columns for its own labels alone, as many as the one with the most.
+    The CRF sees (B, n, S, S) of them, n being the most labels that an image has.
     """
     present = present_classes(num_classes, batch, objective)
-    place = batch.seeds.device
-    classes = pad_sequence([torch.tensor(labels) for labels in present], batch_first=True).to(place)
-    labels = (torch.arange(classes.shape[1]) < torch.tensor([[len(labels)] for labels in present])).to(place)
-    crf = BatchCrf(torch.from_numpy(batch.photos).to(place), kernel)
+    device = batch.seeds.device
+    classes = pad_sequence([torch.tensor(labels) for labels in present], batch_first=True).to(device)
+    labels = (torch.arange(classes.shape[1]) < torch.tensor([[len(labels)] for labels in present])).to(device)
+    crf = BatchCrf(torch.from_numpy(batch.photos).to(device), kernel)
 
     def targets(probabilities: Tensor) -> Tensor:
         columns = classes[:, :, None, None].expand(-1, -1, *probabilities.shape[2:])

@@ -67,7 +67,10 @@ class BatchCrf:
 def dense_crf_on_device(
     photo: NDArray[np.uint8], probabilities: NDArray[np.floating], kernel: CrfKernel, floor: float = 1e-5
 ) -> NDArray[np.float32]:
-    """`weakclip.crf.dense_crf` of one photo, on the device. Raises MemoryError where its memory is not enough."""
+    """`weakclip.crf.dense_crf` of one photo (H, W, 3), on the device: (n, H, W) float32 that sum to one over n.
+
+    Raises MemoryError where the device's memory is not enough.
+    """
     try:
         pixels = torch.tensor(photo, device=device())
         values = torch.tensor(probabilities, dtype=torch.float32, device=device())
