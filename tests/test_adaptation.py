@@ -1,6 +1,7 @@
 """Training WeakCLIP on a tiny drawn dataset, with its true masks as seeds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from weakclip.adaptation import AdaptationSchedule, Validation, adapt, parameter_groups
 from weakclip.clip.model import load_clip
+from weakclip.clip.text_encoder import TextEncoder
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Dataset, read_dataset
 from weakclip.features.store import FeatureStore
@@ -32,7 +34,7 @@ def dataset(workspace: Path) -> Dataset:
     return read_dataset(Path("data/dataset"))
 
 
-def build(dataset: Dataset) -> WeakClip:
+def build(dataset: Dataset, sizes: WeakClipSizes = SIZES) -> WeakClip:
     torch.manual_seed(0)
     classes = dataset.classes
     return build_weakclip(
@@ -40,7 +42,7 @@ def build(dataset: Dataset) -> WeakClip:
         class_names=classes.names,
         synonyms=classes.synonyms,
         background_words=classes.background_words,
-        sizes=SIZES,
+        sizes=sizes,
     )
 
 
@@ -70,9 +72,10 @@ def run(
     lr: float = 3e-3,
     boundary_weight: float = 0.0,
     stop_at: int | None = None,
+    sizes: WeakClipSizes = SIZES,
 ) -> WeakClip:
     """Trains a fresh network; ``stop_at``: the step at which the process is killed."""
-    model, make = build(dataset), batches(dataset)
+    model, make = build(dataset, sizes), batches(dataset)
 
     def stopping(step: int) -> Batch:
         if step == stop_at:
@@ -119,6 +122,20 @@ def test_a_killed_training_ends_with_the_same_bytes(dataset: Dataset) -> None:
     assert all(torch.equal(expected[name], got[name]) for name in expected) and expected.keys() == got.keys()
     assert curves(Path("whole")) == curves(Path("broken"))
     assert {"boundary_loss.tsv", "held_out_agreement.tsv", "held_out_miou.tsv"} <= curves(Path("whole")).keys()
+
+
+@pytest.mark.parametrize(("context_length", "encodings"), [(0, 1), (2, 3)])
+def test_texts_that_do_not_move_are_encoded_once(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, context_length: int, encodings: int
+) -> None:
+    sizes, asked = replace(SIZES, context_length=context_length), list[bool]()
+    encode = TextEncoder.forward
+    monkeypatch.setattr(TextEncoder, "forward", lambda self: asked.append(self.training) or encode(self))
+    found = run(dataset, Path("run"), iterations=3, sizes=sizes).trainable_state()
+    assert sum(asked) == encodings  # the others are of the validation
+    monkeypatch.setattr(WeakClip, "fixed_texts", lambda self: None)
+    in_every_step = run(dataset, Path("again"), iterations=3, sizes=sizes).trainable_state()
+    assert all(torch.equal(found[name], in_every_step[name]) for name in in_every_step)
 
 
 def test_checkpoints_are_without_clip(dataset: Dataset) -> None:

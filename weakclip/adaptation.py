@@ -97,7 +97,7 @@ def adapt(
     model.to(device())
     optimizer = torch.optim.AdamW(tuning.groups(model, schedule.weight_decay), lr=schedule.lr, foreach=True)
     names: dict[int, list[str]] = {}
-    target = device()
+    target, texts = device(), model.fixed_texts()
 
     processes = KeptProcesses(workers())
     start = start_crfs(processes)
@@ -109,7 +109,7 @@ def adapt(
         batch = make_batch(step).to(target)
         names.clear()
         names[step] = batch.names
-        return losses_of_batch(model.train(), batch, objective, start)
+        return losses_of_batch(model.train(), batch, objective, start, texts)
 
     with processes:
         train(

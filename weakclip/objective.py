@@ -55,15 +55,17 @@ Targets = Callable[[Tensor], Tensor]
 """Probabilities (B, K, S, S) -> the targets of the boundary loss, of the same shape."""
 
 
-def losses_of_batch(model: WeakClip, batch: Batch, objective: Objective, start_crfs: StartCrfs) -> dict[str, Tensor]:
-    """The weighted losses by name."""
+def losses_of_batch(
+    model: WeakClip, batch: Batch, objective: Objective, start_crfs: StartCrfs, texts: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The weighted losses by name. ``texts``: see `WeakClip.forward`; for a training that does not move them."""
     if objective.boundary_weight > 0:  # before anything is computed, for it begins in other processes
         targets = boundary_targets(model.num_classes, batch, objective, start_crfs)
     tokens = batch.tokens if batch.images is None else model.encode(batch.images)
     if objective.affinity_weight > 0:
-        logits, scores, features = model.decode(tokens, batch.height, batch.width)
+        logits, scores, features = model.decode(tokens, batch.height, batch.width, texts)
     else:
-        logits, scores = model(tokens, batch.height, batch.width)
+        logits, scores = model(tokens, batch.height, batch.width, texts)
     probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
     seeds = shrink_seeds(batch.seeds, probabilities.shape[2:])
     losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]), objective.clamp)}

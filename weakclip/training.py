@@ -187,7 +187,8 @@ def train(
 
 
 def _finite(tensors: Sequence[Tensor]) -> bool:
-    return math.isfinite(nn.utils.get_total_norm(tensors, math.inf).item())
+    filled = [tensor for tensor in tensors if tensor.numel()]  # contexts of length 0 have no largest value
+    return math.isfinite(nn.utils.get_total_norm(filled, math.inf).item())
 
 
 def _not_finite(

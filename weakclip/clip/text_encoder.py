@@ -82,6 +82,11 @@ class TextEncoder(nn.Module):
         deviation = float(table[table.abs().sum(1) > 0].std())
         self.contexts = nn.Parameter(deviation * torch.randn(context_length, width))
 
+    @property
+    def fixed(self) -> bool:
+        """Whether no training moves the embeddings: there are no contexts, and CLIP is frozen."""
+        return not any(parameter.requires_grad and parameter.numel() for parameter in self.parameters())
+
     def release(self) -> None:
         """Gives the memory of a frozen CLIP's word embeddings back, but for the words of the phrases; that CLIP cannot encode
         other texts any more."""

@@ -104,7 +104,7 @@ class WeakClip(nn.Module):
         return tokens
 
     def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """``texts``: embeddings (T, E) computed before, for inference, where they are the same for every image."""
+        """``texts``: embeddings (T, E) computed before, where they stay the same: in inference, and see `fixed_texts`."""
         logits, scores, _ = self.decode(tokens, height, width, texts)
         return logits, scores
 
@@ -123,6 +123,15 @@ class WeakClip(nn.Module):
             second = None if self.second is None else self.second(others, height, width)
             logits, features = self.head(self._through(self._levels, maps, scores, second), self.recompute)
         return Decoded(logits.float(), scores.float(), features.float())
+
+    @torch.no_grad()
+    def fixed_texts(self) -> Tensor | None:
+        """The embeddings (T, E) for a whole training, or None where it moves them."""
+        if not self.text_encoder.fixed:
+            return None
+        with arithmetic(self.precision):
+            texts: Tensor = self.text_encoder()
+        return texts
 
     def _through(self, part: Callable[..., Any], *inputs: Any) -> Any:
         return recomputed(part, *inputs) if self.recompute else part(*inputs)
