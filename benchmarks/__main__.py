@@ -1,7 +1,8 @@
 """Run every benchmark that needs nothing but the project, each in a process of its own; print the table and store it.
 
-`benchmarks/results.json` is written anew after each of them. One that fails is named at the end, and its rows are missing.
-Rows of `benchmarks.growth`, which takes most of an hour and is run by itself, stay.
+Rows go into `benchmarks/results.json` after each of them, and at the end into the table of `docs/performance.md`; each names
+the commit that it was measured at. One that fails is named at the end, and its former rows stay. So do those of
+`benchmarks.growth`, which is run by itself: `python -m benchmarks.growth --out benchmarks/results.json`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.command import results, scratch
-from benchmarks.machine import RESULTS, ROOT
-from benchmarks.rows import Row, parse, repeated, table, write_json
+from benchmarks.command import scratch
+from benchmarks.kept import keep, kept, shown, write
+from benchmarks.machine import PAGE, RESULTS, ROOT
+from benchmarks.rows import Row, parse, repeated, table
 
 PARTS: Final = ("pipeline", "store", "scoring", "crf", "caching", "train_step", "mask_generation")
 
@@ -28,7 +30,7 @@ def main(
 ) -> None:
     """Run every benchmark that needs nothing but the project."""
     target = out or (None if quick else RESULTS)
-    rows = [] if target is None else growth_rows(target)
+    rows: list[Row] = []
     failed = []
     with scratch() as folder:
         for part in PARTS:
@@ -41,11 +43,15 @@ def main(
             rows += found
             print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
             if target is not None:
-                write_json(target, results(rows))
+                keep(target, found)
     if twice := repeated(rows):
         raise ValueError(f"expected each name once, got {', '.join(twice)} again")
     print(f"\n{table(rows)}")
     if target is not None:
+        if not failed:  # what no benchmark measures any more goes
+            write(target, [*rows, *growth_rows(target)])
+        if target == RESULTS:
+            PAGE.write_text(shown(PAGE.read_text(encoding="utf-8"), kept(target)), encoding="utf-8")
         print(f"\nwrote {target}")
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
@@ -53,10 +59,8 @@ def main(
 
 
 def growth_rows(stored: Path) -> list[Row]:
-    """Those that the file of results has of how memory grows with the images."""
-    if not stored.exists():
-        return []
-    return [row for row in parse(json.loads(stored.read_text(encoding="utf-8"))) if row.name.startswith("growth_")]
+    """Those that a file of results has of how memory grows with the images."""
+    return [row for row in kept(stored) if row.name.startswith("growth_")]
 
 
 def run_part(part: str, out: Path, quick: bool) -> list[Row] | None:

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.machine import ROOT, commit, machine, versions
-from benchmarks.rows import Row, content, table, write_json
+from benchmarks.kept import keep, stamped
+from benchmarks.machine import ROOT
+from benchmarks.rows import Row, table
 
 Measure = Callable[[bool, int | None], Sequence[Row]]
 """(quick, rounds) -> rows; rounds None: as many as the benchmark takes by itself."""
@@ -23,22 +24,17 @@ def run(measure: Measure) -> None:
     def main(
         quick: Annotated[bool, typer.Option("--quick", help="a tiny size, to see that it works: figures mean nothing")] = False,
         rounds: Annotated[int | None, typer.Option(min=1, help="rounds that count")] = None,
-        out: Annotated[Path | None, typer.Option(help="JSON file for the results")] = None,
+        out: Annotated[Path | None, typer.Option(help="JSON file for the results; other rows in it stay")] = None,
     ) -> None:
         rows = measure(quick, rounds)
         print(table(rows), flush=True)
         if out is not None:
-            write_json(out, results(rows))
+            keep(out, stamped(rows))
 
     main.__doc__ = measure.__doc__
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(main)
     app()
-
-
-def results(rows: Sequence[Row]) -> dict[str, object]:
-    """What a file of results holds."""
-    return {"machine": machine(), "versions": versions(), "commit": commit(), **content(rows)}
 
 
 @contextmanager

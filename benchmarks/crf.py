@@ -41,20 +41,20 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
         records = draw_dataset(folder, count, height=height, width=width, classes=FULL.classes).records
         write_samples(records, folder)
 
-        def ours(*, tag_limited: bool, processes: int, backend: Backend = "pydensecrf") -> Callable[[], None]:
+        def ours(way: str, *, tag_limited: bool, processes: int, backend: Backend = "pydensecrf") -> Callable[[], None]:
             def refine() -> None:
-                shutil.rmtree(folder / backend, ignore_errors=True)
+                shutil.rmtree(folder / way, ignore_errors=True)
                 plan = Refinement(kernel=replace(kernel, backend=backend), tag_limited=tag_limited, gate=0.95)
-                refine_all(records, folder / "scores", folder / backend, plan, processes)
+                refine_all(records, folder / "scores", folder / way, plan, processes)
 
             return refine
 
         ways = {
             "released": timed(lambda: refine_as_released(records, folder, kernel, PROCESSES)),
-            "same": timed(ours(tag_limited=False, processes=PROCESSES)),
-            "tags": timed(ours(tag_limited=True, processes=PROCESSES)),
-            "tags_alone": timed(ours(tag_limited=True, processes=1)),
-            "torch": timed(ours(tag_limited=True, processes=1, backend="torch")),
+            "same": timed(ours("same", tag_limited=False, processes=PROCESSES)),
+            "tags": timed(ours("tags", tag_limited=True, processes=PROCESSES)),
+            "tags_alone": timed(ours("tags_alone", tag_limited=True, processes=1)),
+            "torch": timed(ours("torch", tag_limited=True, processes=1, backend="torch")),
         }
         seconds = alternate(ways, rounds or 3)
         labels = FULL.classes.num_classes
@@ -82,7 +82,7 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
                 "crf_torch",
                 Pair(seconds["torch"], seconds["tags_alone"]),
                 f"crf.backend torch, pydensecrf; one process, {count} photos of {width} x {height}, 3 labels",
-                labels_that_differ=differing(records, folder / "torch/refined", folder / "pydensecrf/refined"),
+                labels_that_differ=differing(records, folder / "torch/refined", folder / "tags/refined"),
             ),
         ]
 

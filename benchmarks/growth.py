@@ -10,13 +10,14 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Final
 
 from benchmarks.command import scratch
 from benchmarks.growth_steps import STEPS, draw, one_step
-from benchmarks.machine import commit, machine, versions
+from benchmarks.kept import keep, stamped
 from benchmarks.memory import HeldTogether
-from benchmarks.rows import Row, significant, write_json
-from benchmarks.rows import content as rows_content
+from benchmarks.rows import Row, significant
 from benchmarks.sides import Side
 
 
@@ -37,21 +38,45 @@ class Measured:
 
 Growth = Mapping[str, Sequence[Measured]]
 
+RUNS_OF_THE_FEWEST: Final = 5
+"""So many of them are measured, to see by how much two runs differ; the one in the middle counts."""
+FLAT: Final = 1.02
+"""Memory that is flat, but for what two runs differ by: a list of the images' records alone would be above it."""
+LINEAR: Final = 1.1
+"""Time an image that stays the same, but for the same reason."""
+
 
 def main(images: Sequence[int], out: Path | None = None) -> None:
     """Measure every step at each number of images."""
     growth: dict[str, list[Measured]] = {name: [] for name in STEPS}
+    spreads: dict[str, float] = {}
     for count in images:
-        with scratch() as folder:
-            draw(folder, count)
-            for name in STEPS:
-                growth[name].append(measure(folder, name, count))
-                one = growth[name][-1]
-                print(f"{name} of {count:,} images: {one.seconds:.1f} s, {one.peak_bytes / 1e6:.0f} MB", flush=True)
+        runs: dict[str, list[Measured]] = {name: [] for name in STEPS}
+        for _ in range(RUNS_OF_THE_FEWEST if count == images[0] else 1):
+            with scratch() as folder:
+                draw(folder, count)
+                for name in STEPS:
+                    one = measure(folder, name, count)
+                    runs[name].append(one)
+                    print(f"{name} of {count:,} images: {one.seconds:.1f} s, {one.peak_bytes / 1e6:.0f} MB", flush=True)
+        for name, measured in runs.items():
+            growth[name].append(typical(measured))
+            if count == images[0]:
+                spreads[name] = spread(megabytes(measured))
     print(f"\n{table(growth)}")
     if out is not None:
-        about = {"machine": machine(), "versions": versions(), "commit": commit()}
-        write_json(out, about | {"growth": content(growth)} | rows_content(rows(growth)))
+        keep(out, stamped(rows(growth, spreads)))
+
+
+def typical(runs: Sequence[Measured]) -> Measured:
+    """Of several runs with as many images their medians."""
+    seconds, start, peak = (median(getattr(run, name) for run in runs) for name in ("seconds", "start_bytes", "peak_bytes"))
+    return Measured(images=runs[0].images, seconds=seconds, start_bytes=start, peak_bytes=peak)
+
+
+def spread(values: Sequence[float]) -> float:
+    """From the lowest to the highest, as a share of the median."""
+    return (max(values) - min(values)) / median(values)
 
 
 def measure(folder: Path, name: str, count: int) -> Measured:
@@ -80,35 +105,38 @@ def table(growth: Growth) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def content(growth: Growth) -> dict[str, object]:
-    """What JSON holds of it."""
-    return {
-        name: [
-            {
-                "images": one.images,
-                "seconds": significant(one.seconds),
-                "milliseconds_an_image": significant(one.milliseconds),
-                "megabytes": significant(one.peak_bytes / 1e6),
-                "megabytes_at_start": significant(one.start_bytes / 1e6),
-                **({"bytes_an_image_more": significant(more)} if more is not None else {}),
-            }
-            for one, more in zip(measured, [None, *bytes_an_image(measured)], strict=True)
-        ]
-        for name, measured in growth.items()
-    }
-
-
-def rows(growth: Growth) -> list[Row]:
-    """Of each step, how many times the memory at the fewest images it takes at the most, which is to be flat."""
+def rows(growth: Growth, spreads: Mapping[str, float]) -> list[Row]:
+    """Of each step how many times the memory at the fewest images it takes at the most, which is to be flat; and the time an
+    image at the most over that at the number before, where starting does not count any more. ``spreads``: see `spread`."""
     found = []
     for name, measured in growth.items():
-        memory = megabytes(measured)
+        memory, times = megabytes(measured), per_image(measured)
         counts = ", ".join(f"{one.images:,}" for one in measured)
-        what = f"peak memory of {name} with the most images over that with the fewest: {counts}"
-        details = {"what": what, "megabytes": [significant(one) for one in memory]}
-        found.append(
-            Row(name=f"growth_{name}", ratio=memory[-1] / memory[0], spread=None, bar=1.0, at_least=False, details=details)
-        )
+        found += [
+            Row(
+                name=f"growth_{name}",
+                ratio=memory[-1] / memory[0],
+                spread=spreads[name],
+                bar=FLAT,
+                at_least=False,
+                details={
+                    "what": f"peak memory of {name} with the most images over that with the fewest: {counts}",
+                    "megabytes": [significant(one) for one in memory],
+                    "bytes_an_image_more": [significant(one) for one in bytes_an_image(measured)],
+                },
+            ),
+            Row(
+                name=f"growth_{name}_time",
+                ratio=times[-1] / times[-2],
+                spread=None,
+                bar=LINEAR,
+                at_least=False,
+                details={
+                    "what": f"time of {name} for an image with the most images over that with those before: {counts}",
+                    "milliseconds_an_image": [significant(one) for one in times],
+                },
+            ),
+        ]
     return found
 
 
@@ -131,7 +159,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10000, 100000], help="numbers of images, ascending")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if len(chosen.images) < 2:
+        parser.error("growth is seen from two numbers of images on")
+    return chosen
 
 
 if __name__ == "__main__":

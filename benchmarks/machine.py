@@ -13,6 +13,7 @@ from weakclip.workers import workers
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results.json"
+PAGE: Final = ROOT / "docs" / "performance.md"
 LIBRARIES: Final = ("torch", "open_clip_torch", "numpy", "h5py", "pillow", "pydensecrf2", "joblib", "dvc")
 
 
@@ -36,10 +37,11 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit that was measured, with ``-dirty`` where tracked files differ from it; empty outside a Git checkout.
 
-    Earlier results are no part of what is measured.
+    Earlier results, and the page that shows them, are no part of what is measured.
     """
     try:
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS.relative_to(ROOT).as_posix()}")
+        others = [f":!{path.relative_to(ROOT).as_posix()}" for path in (RESULTS, PAGE)]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
         return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -59,9 +59,13 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     spread = "-" if row.spread is None else f"{row.spread:.3g}"
-    bar = "-" if row.bar is None else f"{'>=' if row.at_least else '<='} {row.bar:g}"
     met = {None: "-", True: "yes", False: "NO"}[row.met]
-    return row.name, f"{row.ratio:.4g}", spread, bar, met
+    return row.name, f"{row.ratio:.4g}", spread, bar_cell(row) or "-", met
+
+
+def bar_cell(row: Row) -> str:
+    """What a row is held against, as ``≥ 3``; empty without a bar."""
+    return "" if row.bar is None else f"{'≥' if row.at_least else '≤'} {row.bar:g}"
 
 
 def content(rows: Sequence[Row]) -> dict[str, object]:

@@ -17,14 +17,16 @@ def test_what_was_measured_on_can_be_stored() -> None:
 def test_changed_files_make_a_commit_dirty_but_results_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     monkeypatch.setattr(machine, "RESULTS", tmp_path / "benchmarks" / "results.json")
+    monkeypatch.setattr(machine, "PAGE", tmp_path / "page.md")
     assert machine.commit() == ""
     (tmp_path / "benchmarks").mkdir()
-    for name in ("code.py", "benchmarks/results.json"):
+    for name in ("code.py", "page.md", "benchmarks/results.json"):
         (tmp_path / name).write_text("before")
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "state"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    (tmp_path / "benchmarks" / "results.json").write_text("after")
+    for name in ("page.md", "benchmarks/results.json"):
+        (tmp_path / name).write_text("after")
     clean = machine.commit()
     assert len(clean) == 40
     (tmp_path / "code.py").write_text("after")

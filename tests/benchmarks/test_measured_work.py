@@ -10,7 +10,8 @@ import pytest
 from benchmarks import caching, crf, growth, mask_generation, scoring, store, train_step
 from benchmarks.__main__ import growth_rows
 from benchmarks.growth import Measured, table
-from benchmarks.rows import Row, content, write_json
+from benchmarks.kept import keep
+from benchmarks.rows import Row, content
 from benchmarks.samples import draw_dataset, draw_mask, draw_photo, draw_probabilities
 from benchmarks.scoring import count_by_loops
 from weakclip.datasets.voc12 import CLASSES
@@ -46,12 +47,23 @@ def test_every_class_of_the_probabilities_wins_somewhere() -> None:
 
 
 def test_rows_of_growth_are_held_against_flat_and_stay_when_other_parts_are_measured(tmp_path: Path) -> None:
-    measured = [Measured(images=n, seconds=1.0, start_bytes=1e6, peak_bytes=peak) for n, peak in ((10, 100e6), (1000, 102e6))]
-    (row,) = growth.rows({"refine": measured})
-    assert (row.name, row.ratio, row.met) == ("growth_refine", 1.02, False)
-    write_json(tmp_path / "results.json", content([row, Row(name="store_read", ratio=1.0, spread=None, bar=None)]))
-    assert growth_rows(tmp_path / "results.json") == [row]
-    assert growth_rows(tmp_path / "none.json") == []
+    measured = [
+        Measured(images=images, seconds=seconds, start_bytes=1e6, peak_bytes=peak)
+        for images, seconds, peak in ((10, 5.0, 100e6), (1000, 10.0, 101e6), (100000, 1200.0, 103e6))
+    ]
+    memory, time = growth.rows({"refine": measured}, {"refine": 0.01})
+    assert (memory.name, memory.ratio, memory.spread, memory.met) == ("growth_refine", 1.03, 0.01, False)
+    assert (time.name, time.ratio, time.met) == ("growth_refine_time", pytest.approx(1.2), False)
+    results = tmp_path / "results.json"
+    assert growth_rows(results) == []
+    keep(results, [memory, Row(name="store_read", ratio=1.0, spread=None, bar=None)])
+    assert growth_rows(results) == [memory]
+
+
+def test_of_several_runs_the_medians_count_and_the_spread_is_told() -> None:
+    runs = [Measured(images=10, seconds=s, start_bytes=s, peak_bytes=100 * s) for s in (3.0, 1.0, 2.0)]
+    assert growth.typical(runs) == runs[2]
+    assert growth.spread([99.0, 100.0, 103.0]) == 0.04
 
 
 def test_growth_is_shown_by_image_and_in_all() -> None:

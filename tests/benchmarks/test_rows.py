@@ -42,8 +42,8 @@ def test_the_table_marks_what_is_not_met() -> None:
     lines = table([row(2.0, 3.0, name="slow"), row(2.0, 3.0, at_least=False, name="quick"), row(2.0, None, name="free")])
     header, slow, quick, free = (line.split() for line in lines.splitlines())
     assert header == ["name", "figure", "spread", "bar", "met"]
-    assert slow == ["slow", "2", "-", ">=", "3", "NO"]
-    assert quick == ["quick", "2", "-", "<=", "3", "yes"]
+    assert slow == ["slow", "2", "-", "≥", "3", "NO"]
+    assert quick == ["quick", "2", "-", "≤", "3", "yes"]
     assert free == ["free", "2", "-", "-", "-"]
 
 
