@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from weakclip.device import device
+from weakclip.device import device, from_host, to_host
 from weakclip.errors import WeakClipError
 
 
@@ -24,3 +24,10 @@ def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, na
     with pytest.raises(WeakClipError, match=f"WEAKCLIP_DEVICE={name} cannot be used") as caught:
         device()
     assert "\n" not in caught.value.problem
+
+
+def test_tensors_come_to_the_device_and_back_as_they_are() -> None:
+    tensor = torch.arange(24.0).reshape(2, 3, 4).permute(0, 2, 1)
+    there = from_host(tensor, device())
+    assert there.device.type == device().type and torch.equal(to_host(there), tensor)
+    assert from_host(tensor, torch.device("meta")).device.type == "meta"

@@ -38,9 +38,7 @@ class TwoMaps(nn.Module):
         torch.manual_seed(0)
         self.logits = nn.Parameter(torch.randn(2, 4, 8, 8))
 
-    def forward(
-        self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.logits, self.logits[:, :, ::4, ::4].tanh()
 
     def decode(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from weakclip.boundary_crf import start_crfs
 from weakclip.datasets.index import Record
-from weakclip.device import device
+from weakclip.device import device, from_host
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
 from weakclip.features.store import FeatureStore
 from weakclip.features.views import render_photo
@@ -164,7 +164,7 @@ class Validation:
         view = self.store.view(row)
         if model.encoder is None:
             stored = sorted(self.store.read(row, self.store.all_blocks).items())
-            blocks = [torch.from_numpy(tokens[None].astype(np.float32)).to(device()) for _, tokens in stored]
+            blocks = [from_host(torch.from_numpy(tokens[None].astype(np.float32)), device()) for _, tokens in stored]
         else:  # it has moved away from what the store holds
             photo = render_photo(read_photo(record.photo, record.crc32), view)
             blocks = model.encode(torch.from_numpy(photo)[None].permute(0, 3, 1, 2))

@@ -46,6 +46,13 @@ def to_host(tensor: Tensor) -> Tensor:
     return host
 
 
+def from_host(tensor: Tensor, where: torch.device) -> Tensor:
+    """The tensor, of any shape, on a device. A GPU fetches it from pinned memory while the CPU goes on."""
+    if where.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(where, non_blocking=True)
+    return tensor.to(where)
+
+
 def pinned(tensor: Tensor) -> Tensor:
     """The tensor, of any shape, where a GPU can copy it from while the CPU goes on; as it is where there is no GPU."""
     return tensor.pin_memory() if device().type == "cuda" and tensor.device.type == "cpu" else tensor

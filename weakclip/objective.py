@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from weakclip.boundary_crf import StartCrfs
 from weakclip.crf import CrfKernel
-from weakclip.device import pinned, to_host
+from weakclip.device import from_host, to_host
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
 from weakclip.network.weakclip import WeakClip
 from weakclip.par import ParKernel, refine_by_pixels
@@ -117,7 +117,7 @@ def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kerne
         for row, tags in zip(present, batch.tags, strict=True):
             row[[0, *tags]] = 1
         probabilities = probabilities * present.to(probabilities.device)[:, :, None, None]
-    photos = torch.from_numpy(batch.photos).to(probabilities.device).permute(0, 3, 1, 2).float()
+    photos = from_host(torch.from_numpy(batch.photos), probabilities.device).permute(0, 3, 1, 2).float()
     refined = refine_by_pixels(photos, probabilities / probabilities.sum(dim=1, keepdim=True), kernel)
     return refined / refined.sum(dim=1, keepdim=True)
 
@@ -135,9 +135,9 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
 
     def targets(probabilities: Tensor) -> Tensor:
         chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
-        refined = pinned(torch.from_numpy(np.concatenate(infer([renormalise(value.numpy()) for value in chosen]))))
+        refined = np.concatenate(infer([renormalise(value.numpy()) for value in chosen]))
         target = torch.zeros_like(probabilities)
-        target[rows, columns] = refined.to(target, non_blocking=True)
+        target[rows, columns] = from_host(torch.from_numpy(refined), target.device)
         return target
 
     return targets
@@ -150,9 +150,10 @@ def torch_crf_targets(num_classes: int, batch: Batch, objective: Objective, kern
     """
     present = present_classes(num_classes, batch, objective)
     device = batch.seeds.device
-    classes = pad_sequence([torch.tensor(labels) for labels in present], batch_first=True).to(device)
-    labels = (torch.arange(classes.shape[1]) < torch.tensor([[len(labels)] for labels in present])).to(device)
-    crf = BatchCrf(torch.from_numpy(batch.photos).to(device), kernel)
+    classes = pad_sequence([torch.tensor(labels) for labels in present], batch_first=True)
+    labels = from_host(torch.arange(classes.shape[1]) < torch.tensor([[len(labels)] for labels in present]), device)
+    classes = from_host(classes, device)
+    crf = BatchCrf(from_host(torch.from_numpy(batch.photos), device), kernel)
 
     def targets(probabilities: Tensor) -> Tensor:
         columns = classes[:, :, None, None].expand(-1, -1, *probabilities.shape[2:])

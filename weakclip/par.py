@@ -105,15 +105,15 @@ def par_probabilities(photo: NDArray[np.uint8], probabilities: NDArray[np.floati
     """What PAR makes of the class probabilities (n, H, W) of a photo (H, W, 3), on the device: (n, H, W) that sum to one."""
     import torch
 
-    from weakclip.device import device
+    from weakclip.device import device, from_host, to_host
 
     count, height, width = probabilities.shape
     if photo.shape != (height, width, 3) or photo.dtype != np.uint8:
         raise ValueError(f"expected a photo of shape {(height, width, 3)} in uint8, got {photo.shape} in {photo.dtype}")
     if count == 1:
         return np.ones((1, height, width), np.float32)
-    pixels = torch.from_numpy(photo).to(device()).permute(2, 0, 1)[None].float()
-    maps = torch.from_numpy(probabilities.astype(np.float32)).to(device())[None]
+    pixels = from_host(torch.from_numpy(photo), device()).permute(2, 0, 1)[None].float()
+    maps = from_host(torch.from_numpy(probabilities.astype(np.float32)), device())[None]
     refined = refine_by_pixels(pixels, maps.clamp_min(1e-5), kernel)[0]
-    result: NDArray[np.float32] = (refined / refined.sum(dim=0)).cpu().numpy()
+    result: NDArray[np.float32] = to_host(refined / refined.sum(dim=0)).numpy()
     return result

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from weakclip.clip.image_encoder import ImageEncoder
 from weakclip.clip.model import SHIPPED, hash_tensors
-from weakclip.device import arithmetic
+from weakclip.device import arithmetic, from_host
 from weakclip.errors import WeakClipError
 from weakclip.features.blocks import SECOND
 from weakclip.mini_encoder import MiniEncoder
@@ -63,7 +63,7 @@ class SecondEncoder(nn.Module):
         return int(self.described["width"])
 
     def forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        pixels = images.to(self.mean.device).float()
+        pixels = from_host(images, self.mean.device).float()
         size = (grid[0] * self.patch, grid[1] * self.patch)
         if pixels.shape[2:] != size:
             pixels = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)

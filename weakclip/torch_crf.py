@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weakclip.crf import CrfKernel
-from weakclip.device import device
+from weakclip.device import device, from_host, to_host
 from weakclip.errors import WeakClipError
 from weakclip.permutohedral import PermutohedralLattice
 
@@ -72,11 +72,11 @@ def dense_crf_on_device(
     Raises MemoryError where the device's memory is not enough.
     """
     try:
-        pixels = torch.tensor(photo, device=device())
-        values = torch.tensor(probabilities, dtype=torch.float32, device=device())
+        pixels = from_host(torch.tensor(photo), device())
+        values = from_host(torch.tensor(probabilities, dtype=torch.float32), device())
         labels = torch.ones(1, len(values), dtype=torch.bool, device=values.device)
         found = BatchCrf(pixels[None], kernel)(values[None], labels, floor)[0]
-        result: NDArray[np.float32] = found.contiguous().cpu().numpy()
+        result: NDArray[np.float32] = to_host(found.contiguous()).numpy()
         return result
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from weakclip.clip.attention import block_attention, block_by_heads, patches_only
 from weakclip.clip.model import Clip
-from weakclip.device import arithmetic
+from weakclip.device import arithmetic, from_host
 from weakclip.errors import WeakClipError
 
 
@@ -78,7 +78,7 @@ class ImageEncoder(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) of 0..255 as float32 in the units of the network."""
-        return (images.to(self.mean.device).float() - self.mean) / self.std
+        return (from_host(images, self.mean.device).float() - self.mean) / self.std
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> tokens before the first block (B, 1 + h w, C)."""

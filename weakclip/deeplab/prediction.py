@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from weakclip.deeplab.model import build_deeplab
 from weakclip.deeplab.network import DeepLab
-from weakclip.device import device
+from weakclip.device import device, from_host, to_host
 from weakclip.errors import WeakClipError
 from weakclip.weights import load_into, load_weights
 
@@ -62,7 +62,7 @@ def predict_probabilities(
 def predict_batch(model: DeepLab, photos: NDArray[np.uint8], *, scales: Sequence[float], flip: bool) -> NDArray[np.float32]:
     """As `predict_probabilities` for photos of one size: (B, H, W, 3) uint8 -> (B, K, H, W) float32."""
     fused = fuse_views(model, photos, scales=scales, flip=flip)
-    return np.asarray((fused.softmax(dim=1) if model.views.fuse_logits else fused).cpu().numpy(), np.float32)
+    return np.asarray(to_host(fused.softmax(dim=1) if model.views.fuse_logits else fused).numpy(), np.float32)
 
 
 @torch.inference_mode()
@@ -96,7 +96,7 @@ def _view(model: DeepLab, photos: NDArray[np.uint8], scale: float) -> Tensor:
     views = photos
     if size != (height, width):
         views = np.stack([model.views.resize(photo, *size, scale) for photo in photos])
-    return torch.from_numpy(np.array(views)).to(model.mean.device).permute(0, 3, 1, 2).float()
+    return from_host(torch.from_numpy(np.array(views)), model.mean.device).permute(0, 3, 1, 2).float()
 
 
 def _scores(model: DeepLab, view: Tensor) -> Tensor:

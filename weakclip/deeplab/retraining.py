@@ -22,7 +22,7 @@ from weakclip.deeplab.model import build_deeplab, network_card
 from weakclip.deeplab.network import DeepLab
 from weakclip.deeplab.prediction import WEIGHTS, predict_batch
 from weakclip.deeplab.recipe import Retraining
-from weakclip.device import device
+from weakclip.device import device, from_host
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import Confusion, confusion_matrix, mean_iou, percent
 from weakclip.pixel_loss import PLAIN, PixelLoss
@@ -149,9 +149,9 @@ def loss_of_batch(
     Which ones is random, so the mean stays the same at a fraction of the cost.
     """
     where = model.mean.device
-    photos = torch.from_numpy(batch.photos).to(where).permute(0, 3, 1, 2).float()
+    photos = from_host(torch.from_numpy(batch.photos), where).permute(0, 3, 1, 2).float()
     top, left = draw.integers(stride, size=2)
-    masks = torch.from_numpy(np.ascontiguousarray(batch.masks[:, top::stride, left::stride])).to(where)
+    masks = from_host(torch.from_numpy(np.ascontiguousarray(batch.masks[:, top::stride, left::stride])), where)
     logits = model.enlarge(model(photos), *masks.shape[1:])
     return pixel_loss(logits.contiguous(), masks.long())
 
