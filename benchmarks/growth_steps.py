@@ -26,7 +26,7 @@ from weakclip.features.plan import ViewRecipe
 from weakclip.features.store import FeatureStore
 from weakclip.gallery import gallery_images
 from weakclip.inference import Fusion
-from weakclip.pseudo_masks import write_pseudo_masks, write_scores
+from weakclip.pseudo_masks import write_masks
 from weakclip.report.quality import StageFigures
 from weakclip.runlog import write_metrics
 from weakclip.seeding import rng
@@ -115,9 +115,8 @@ def generate() -> None:
     fusion = Fusion(
         scales=(1.0,), flip=False, base_size=(WIDTH, WIDTH), window=WIDTH, stride=WIDTH, patch=PATCH, multiple=PATCH
     )
-    scores = Path("data/masks/scores")
-    write_scores(records, stub_logits, CLASSES.num_classes, fusion, scores, {}, tag_filter=True, share_absent=False)
-    write_pseudo_masks(records, scores, Path("data/masks/pseudo"))
+    scores, pseudo = Path("data/masks/scores"), Path("data/masks/pseudo")
+    write_masks(records, stub_logits, CLASSES.num_classes, fusion, scores, pseudo, {}, tag_filter=True, share_absent=False)
 
 
 def refine() -> None:

@@ -19,7 +19,7 @@ from weakclip.inference import Fusion
 from weakclip.network.trained import load_weakclip
 from weakclip.params import load
 from weakclip.progress import close_with
-from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
+from weakclip.pseudo_masks import predictor, write_masks
 from weakclip.ranks import leave_to_main
 from weakclip.resume import ResumeSlot, fingerprint, import_closure
 from weakclip.runlog import write_metrics
@@ -58,18 +58,18 @@ def main(
     )
     predict = predictor(trained.model, trained.encoder, affinity_refinement(p.affinity_blocks, p.affinity_share))
     attributes = {"kind": "class scores", "weakclip": trained.weights_sha256, **settings}
-    write_scores(
+    write_masks(
         index.training,
         predict,
         trained.classes.num_classes,
         fusion,
         slot.folder / "scores",
+        slot.folder / "pseudo",
         attributes,
         tag_filter=p.tag_filter,
         share_absent=p.share_absent,
         rows=rows,
     )
-    write_pseudo_masks(index.training, slot.folder / "scores", slot.folder / "pseudo")
     leave_to_main()
     quality = mask_quality(index.training, slot.folder / "pseudo", index.classes.num_classes, workers())
     recall = tag_recall(index.training, slot.folder / "pseudo")

@@ -20,7 +20,7 @@ from weakclip.inference import Fusion
 from weakclip.masks import read_mask
 from weakclip.network.trained import load_weakclip
 from weakclip.predict import Settings, photo_files, predict
-from weakclip.pseudo_masks import predictor, write_pseudo_masks, write_scores
+from weakclip.pseudo_masks import predictor, write_masks
 from weakclip.weights import save_weights
 
 CLASSES = ClassList(names=("cat", "dog", "car"), synonyms=((), (), ()), background_words=("grass",))
@@ -101,8 +101,7 @@ def test_weakclip_gives_the_pseudo_masks_of_the_pipeline(models: Path) -> None:
     trained = load_weakclip(models / "weakclip")
     fusion = Fusion(scales=(0.5, 1.0), flip=True, base_size=(96, 64), window=64, stride=32, patch=8, multiple=trained.multiple)
     network = predictor(trained.model, trained.encoder)
-    write_scores(records, network, 4, fusion, Path("scores"), {}, tag_filter=True, share_absent=True)
-    write_pseudo_masks(records, Path("scores"), Path("pseudo"))
+    write_masks(records, network, 4, fusion, Path("scores"), Path("pseudo"), {}, tag_filter=True, share_absent=True)
     for record, prediction in zip(records, found, strict=True):
         pseudo = read_mask(Path("pseudo") / f"{record.image_id}.png")
         assert (pseudo == prediction.mask).mean() > 0.999  # the pipeline's scores are rounded to float16

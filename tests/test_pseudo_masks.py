@@ -1,6 +1,7 @@
 """Scores and pseudo masks from a network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from torch import Tensor
 from weakclip.datasets.index import Record
 from weakclip.inference import Fusion, Predict
 from weakclip.masks import read_mask
-from weakclip.pseudo_masks import write_pseudo_masks, write_scores
-from weakclip.scores import ScoreStore
+from weakclip.pseudo_masks import write_masks
+from weakclip.scores import ScoreStore, ScoreWriter
 
 FUSION = Fusion(scales=(1.0,), flip=True, base_size=(16, 16), window=16, stride=8, patch=8, multiple=8)
 COLOURS = ((0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200))
@@ -46,8 +47,13 @@ def records(tmp_path: Path) -> list[Record]:
 
 
 def scores(records: list[Record], folder: Path, predict: Predict, tag_filter: bool = True) -> ScoreStore:
-    write_scores(records, predict, 4, FUSION, folder, {"kind": "test"}, tag_filter=tag_filter, share_absent=False)
+    pseudo = folder.with_name(f"{folder.name}_pseudo")
+    write_masks(records, predict, 4, FUSION, folder, pseudo, {"kind": "test"}, tag_filter=tag_filter, share_absent=False)
     return ScoreStore(folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_tags_limit_the_classes_that_compete(records: list[Record], tmp_path: Path) -> None:
@@ -66,11 +72,10 @@ def test_without_the_tag_filter_the_winners_are_kept(records: list[Record], tmp_
 @pytest.mark.parametrize(("tag_filter", "right"), [(True, 0), (False, 3)])
 def test_pseudo_masks_hold_the_most_probable_class(records: list[Record], tmp_path: Path, tag_filter: bool, right: int) -> None:
     scores(records, tmp_path / "scores", ChannelWins(), tag_filter)
-    write_pseudo_masks(records, tmp_path / "scores", tmp_path / "pseudo")
-    assert len(list((tmp_path / "pseudo").iterdir())) == 18
+    assert len(list((tmp_path / "scores_pseudo").iterdir())) == 18
     expected = np.zeros((16, 16), np.uint8)
     expected[4:12, :8], expected[4:12, 8:] = 1, right
-    assert np.array_equal(read_mask(tmp_path / "pseudo" / "01.png"), expected)
+    assert np.array_equal(read_mask(tmp_path / "scores_pseudo" / "01.png"), expected)
 
 
 def test_an_interrupted_run_is_gone_on_with(records: list[Record], tmp_path: Path) -> None:
@@ -81,9 +86,27 @@ def test_an_interrupted_run_is_gone_on_with(records: list[Record], tmp_path: Pat
     rest = ChannelWins()
     scores(records, tmp_path / "scores", rest)
     assert (undisturbed.photos, rest.photos) == (18, 2)
-    whole, resumed = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "scores"))
-    assert whole == resumed
+    assert contents(tmp_path / "whole") == contents(tmp_path / "scores")
+    assert contents(tmp_path / "whole_pseudo") == contents(tmp_path / "scores_pseudo")
 
+    (tmp_path / "scores_pseudo" / "03.png").unlink()
+    (tmp_path / "scores_pseudo" / "17.png").write_bytes(b"torn")
     nothing = ChannelWins(interrupt_after=0)
     scores(records, tmp_path / "scores", nothing)
     assert nothing.photos == 0
+    assert contents(tmp_path / "whole_pseudo") == contents(tmp_path / "scores_pseudo")
+
+
+def test_masks_are_written_no_later_than_the_scores_that_they_are_of(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[bool] = []
+    write = ScoreWriter.write
+
+    def watched(self: ScoreWriter, image_id: str, *arguments: Any) -> None:
+        there.append((tmp_path / "scores_pseudo" / f"{image_id}.png").exists())
+        write(self, image_id, *arguments)
+
+    monkeypatch.setattr(ScoreWriter, "write", watched)
+    scores(records, tmp_path / "scores", ChannelWins())
+    assert there == 18 * [True]

@@ -19,13 +19,12 @@ from weakclip.errors import WeakClipError
 from weakclip.folding import fold_laterals
 from weakclip.images import read_photo
 from weakclip.inference import Fusion, Predict, among_tags, fuse_probabilities, limit_to_winners
-from weakclip.masks import mask_file, winners, write_mask
+from weakclip.masks import is_mask, mask_file, winners, write_mask
 from weakclip.network.weakclip import WeakClip
 from weakclip.prefetch import Prefetcher
 from weakclip.progress import Bar
-from weakclip.ranks import world
 from weakclip.rounding import round_weights
-from weakclip.scores import IMAGES_IN_SHARD, ScoreStore, ScoreWriter
+from weakclip.scores import HALF, IMAGES_IN_SHARD, ScoreStore, ScoreWriter
 from weakclip.second_encoder import EncoderPair
 from weakclip.selection import Selection
 from weakclip.write_behind import WriteBehind
@@ -65,28 +64,30 @@ def predictor(model: WeakClip, encoder: ImageEncoder | EncoderPair, refinement: 
     return predict
 
 
-def write_scores(
+def write_masks(
     records: Sequence[Record],
     predict: Predict,
     num_classes: int,
     fusion: Fusion,
-    folder: Path,
+    scores: Path,
+    pseudo: Path,
     attributes: dict[str, object],
     *,
     tag_filter: bool,
     share_absent: bool,
     rows: Sequence[int] | None = None,
 ) -> None:
-    """Writes the scores of all images into ``folder``, decoding ahead and writing behind; goes on with what is there. Ranks
-    share the images.
+    """Writes the scores of all images into ``scores`` and of each its pseudo mask, ``pseudo/<image_id>.png``, the most probable
+    class of every pixel; decodes ahead, writes behind, and goes on with what is there. Ranks share the images.
 
     ``num_classes``: of the network. ``rows``: which of its probabilities are the classes of the data set, in their order; all
     where it is None. ``tag_filter``: keep background and the image's tags, renormalised as ``share_absent`` says
     (`among_tags`); otherwise the classes that win a pixel.
     """
-    writer = ScoreWriter(folder, (record.image_id for record in records), attributes)
+    pseudo.mkdir(parents=True, exist_ok=True)
+    writer = ScoreWriter(scores, (record.image_id for record in records), attributes)
     todo = Selection(records, writer.missing.places)
-    own = len(writer.own)
+    done = Selection(records, np.setdiff1d(writer.own.places, writer.missing.places))
     # What is missing is whole shards. Photos go through the network with those of their shard, and so with the same ones when
     # a run goes on and whichever rank has the shard.
     starts = range(0, len(todo), IMAGES_IN_SHARD)
@@ -100,12 +101,15 @@ def write_scores(
 
     def write(record: Record, probabilities: NDArray[np.float32]) -> None:
         if tag_filter:
-            writer.write(record.image_id, [0, *record.tags], among_tags(probabilities, share_absent=share_absent))
+            classes, kept = np.array([0, *record.tags]), among_tags(probabilities, share_absent=share_absent)
         else:
-            writer.write(record.image_id, *limit_to_winners(probabilities))
+            classes, kept = limit_to_winners(probabilities)
+        stored = kept.astype(HALF)
+        write_pseudo_mask(pseudo, record.image_id, classes, stored)  # first: of scores that are there, the masks are
+        writer.write(record.image_id, classes, stored)
 
     with (
-        Bar(total=own, title="masks", done=own - len(todo)) as bar,
+        Bar(total=len(done) + len(todo), title="masks", done=len(done)) as bar,
         closing(Prefetcher(read_chunk, last=len(starts) - 1)) as decoded,
         WriteBehind() as behind,
     ):
@@ -117,13 +121,13 @@ def write_scores(
                 behind(write, record, probabilities)
                 bar.advance(1)
     writer.finish()
-
-
-def write_pseudo_masks(records: Sequence[Record], scores: Path, folder: Path) -> None:
-    """The most probable class of every pixel as palette PNGs ``folder/<image_id>.png``; ranks share the images."""
-    folder.mkdir(parents=True, exist_ok=True)
     store = ScoreStore(scores)
-    for record in world().share(records):
-        classes, probabilities = store.read(record.image_id)
-        mask = classes.astype(np.uint8)[winners(probabilities.astype(np.float32))[0]]
-        write_mask(mask_file(folder, record.image_id), mask)
+    for record in done:  # of an interrupted run
+        if not is_mask(mask_file(pseudo, record.image_id)):
+            write_pseudo_mask(pseudo, record.image_id, *store.read(record.image_id))
+
+
+def write_pseudo_mask(folder: Path, image_id: str, classes: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
+    """The most probable of an image's classes (n,) at every pixel of their probabilities (n, H, W), as a palette PNG."""
+    mask = classes.astype(np.uint8)[winners(probabilities.astype(np.float32))[0]]
+    write_mask(mask_file(folder, image_id), mask)

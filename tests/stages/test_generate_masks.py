@@ -99,7 +99,7 @@ def test_a_killed_run_leaves_nothing_and_ends_with_the_same_bytes(monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(generate_masks, "write_pseudo_masks", killed)
+        patch.setattr(generate_masks, "mask_quality", killed)
         generate_masks.main()
     assert not any(folder.exists() for folder in OUTS)
     monkeypatch.setattr(pseudo_masks, "fuse_probabilities", killed)  # the scores are there already
