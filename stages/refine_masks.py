@@ -55,6 +55,7 @@ def main(
         "flip": p.masks.flip,
         "crf": p.crf.algorithm == "dense_crf",
         "algorithm": p.crf.algorithm,
+        **({"backend": p.crf.backend} if p.crf.algorithm == "dense_crf" else {}),
         "changed": percent(total.changed / total.pixels),
         "confidence": percent(total.confidence / total.pixels),
         "tag_recall": tag_recall(index.training, slot.folder / "refined"),

@@ -145,6 +145,11 @@ def check_variant(p: Params, store: FeatureStore) -> None:
             "set loss_clamp_patch and affinity_weight to 0, balanced_score_map to false and boundary_algorithm to dense_crf, "
             "all of weakclip, or weakclip.variant to repaired",
         )
+    if w.recompute:
+        raise WeakClipError(
+            "weakclip.variant published has batch norms, which would count a batch twice if its values were computed again",
+            "set weakclip.recompute to false, or weakclip.variant to repaired",
+        )
     if not (w.pyramid_adapter and w.co_attention and w.token_crop == 1):
         raise WeakClipError(
             "weakclip.variant published has its pyramid adapter and co-attention, and sees views whole",

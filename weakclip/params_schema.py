@@ -217,14 +217,14 @@ class WeakClipParams(Section):
     affinity_radius: Count
     """Rows and columns of tokens that a pair of the affinity loss may be apart. WeCLIP, ExCEL: 8."""
     boundary_algorithm: Literal["dense_crf", "par"]
-    """What makes the targets of the boundary loss: the dense CRF, on CPU cores, or PAR, on the GPU. Paper: dense_crf."""
+    """What makes the targets of the boundary loss: the dense CRF, or PAR, where the network is. Paper: dense_crf."""
     boundary_par_dilations: Dilations
     """Distances of the neighbours that PAR looks at, pixels of the loss maps. AFA, at full size: 1, 2, 4, 8, 12, 24."""
     boundary_par_iterations: Count
     """Iterations of that PAR. AFA: 10."""
     recompute: bool
-    """Whether the repaired variant computes inner values again for the gradient instead of keeping them: a fifth less memory at
-    full size for a third to a half more time; the same weights."""
+    """Whether the repaired variant computes inner values again for the gradient instead of keeping them: less memory, more
+    time, the same weights."""
 
 
 class MasksParams(Section):

@@ -19,6 +19,7 @@ from weakclip.masks import read_mask, write_mask
 from weakclip.scores import ScoreWriter
 
 ROOT = Path(__file__).parents[2]
+CONDITIONS = ["scales", "flip", "crf", "algorithm", "backend"]
 KIND_FOLDERS = ("data/masks/refined", "data/masks/gated")
 
 
@@ -80,7 +81,7 @@ def test_masks_and_figures_are_written(project: Path, capsys: pytest.CaptureFixt
     assert np.array_equal(gated[gated != 255], refined[gated != 255])
     metrics = read_metrics()
     figures = metrics["refined"]
-    assert list(figures) == ["miou", "split", "n", "scales", "flip", "crf", "algorithm", "changed", "confidence", "tag_recall"]
+    assert list(figures) == ["miou", "split", "n", *CONDITIONS, "changed", "confidence", "tag_recall"]
     assert figures["miou"] > 95
     assert (figures["n"], figures["split"], figures["crf"], figures["tag_recall"]) == (2, "train", True, 100.0)
     assert 0 < figures["changed"] < 100
@@ -101,6 +102,7 @@ def test_the_crf_in_torch_makes_the_same_masks(project: Path, monkeypatch: pytes
     for backend in ("pydensecrf", "torch"):
         change_params(Path("params.yaml"), {"crf.backend": backend})
         refine_masks.main()
+        assert read_metrics()["refined"]["backend"] == backend
         masks.append(np.concatenate([read_mask(Path(folder) / f"{name}.png") for folder in KIND_FOLDERS for name in "abc"]))
     assert asked == 3 * ["torch"]
     assert (masks[0] != masks[1]).mean() < 0.001  # in gated masks 1e-5 of a probability may tell
@@ -110,14 +112,14 @@ def test_par_is_named_in_the_figures_and_on_the_terminal(project: Path, capsys: 
     change_params(Path("params.yaml"), {"crf.algorithm": "par"})
     refine_masks.main()
     figures = read_metrics()["refined"]
-    assert (figures["crf"], figures["algorithm"]) == (False, "par")
+    assert (figures["crf"], figures["algorithm"], figures.get("backend")) == (False, "par", None)
     assert "PAR changed" in capsys.readouterr().out
 
 
 def test_without_true_masks_there_is_no_miou(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_project(with_masks=False)
     refine_masks.main()
-    assert list(read_metrics()["refined"]) == ["scales", "flip", "crf", "algorithm", "changed", "confidence", "tag_recall"]
+    assert list(read_metrics()["refined"]) == [*CONDITIONS, "changed", "confidence", "tag_recall"]
     output = capsys.readouterr().out
     assert "mIoU" not in output
     assert "tag recall 100.0 %" in output
