@@ -321,6 +321,8 @@ class DeepLabParams(Section):
     """Mean loss below which that limit is in force. WeakTr: 1.2."""
     balanced_loss: bool
     """Whether background and foreground weigh alike in the cross entropy, as in WeCLIP and ExCEL."""
+    precision: Literal["float32", "bfloat16"]
+    """What its training computes in. Paper: float32."""
 
 
 class EvaluateCrfParams(Section):

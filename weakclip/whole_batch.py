@@ -72,7 +72,8 @@ def batch_norm(
     """`torch.nn.functional.batch_norm` of (B, C, H, W), where in training the batch is that of all ranks."""
     if not training:
         return functional.batch_norm(inputs, running_mean, running_var, weight, bias, False, momentum, eps)
-    variances, means = world().stacked(torch.stack(torch.var_mean(inputs.detach(), dim=(0, 2, 3), correction=0))).unbind(dim=1)
+    exact = inputs.detach().to(torch.promote_types(inputs.dtype, torch.float32))  # bfloat16 has too few digits for statistics
+    variances, means = world().stacked(torch.stack(torch.var_mean(exact, dim=(0, 2, 3), correction=0))).unbind(dim=1)
     mean = means.mean(dim=0)
     variance = (variances + (means - mean).square()).mean(dim=0)  # the parts are of one size
     if running_mean is not None and running_var is not None:

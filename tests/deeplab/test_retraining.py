@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 from torch import nn
 
 from tests.deeplab.slim_resnet38 import make_slim
@@ -183,6 +185,27 @@ def test_small_batches_train(batch_size: int) -> None:
     loss = loss_of_batch(model, batch, 2, rng(0))
     loss.backward()
     assert math.isfinite(loss.item())
+
+
+def test_a_training_in_bfloat16_goes_nearly_the_same_way(shapes: tuple[Example, ...], tmp_path: Path) -> None:
+    trained = {}
+    for precision in ("float32", "bfloat16"):
+        run(replace(SETTINGS, precision=precision), shapes, tmp_path / precision)
+        trained[precision] = load_file(tmp_path / precision / "deeplab" / "deeplab.safetensors")[KEY]
+        card = json.loads((tmp_path / precision / "deeplab" / "deeplab.json").read_text())
+        assert card["training"]["precision"] == precision
+    moved = np.abs(trained["bfloat16"] - trained["float32"])
+    assert 0 < moved.max() < 0.2 * np.abs(trained["float32"]).max()
+
+
+def test_the_loss_of_a_network_in_bfloat16_is_computed_in_float32() -> None:
+    model = build_deeplabv3plus(encoder="mini", encoder_weights="mini", num_classes=3, output_stride=16)
+    draw = rng(0)
+    photos = draw.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    batch = Batch(photos, draw.integers(0, 3, (2, 32, 32), dtype=np.uint8))
+    exact, rough = (loss_of_batch(model.eval(), batch, 1, rng(1), PLAIN, name) for name in ("float32", "bfloat16"))
+    assert rough.dtype == torch.float32 and rough != exact
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0)
 
 
 def test_a_pretrained_encoder_keeps_its_statistics_in_small_batches_only() -> None:

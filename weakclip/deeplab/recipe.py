@@ -41,6 +41,7 @@ class Retraining:
     loss_clamp_patch: int = 0
     loss_clamp_start: float = 0.0
     balanced_loss: bool = False
+    precision: str = "float32"
 
     def pixel_loss(self, stride: int) -> PixelLoss:
         """The loss, on one row and one column of pixels in ``stride``."""

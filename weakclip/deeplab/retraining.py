@@ -22,7 +22,7 @@ from weakclip.deeplab.model import build_deeplab, network_card
 from weakclip.deeplab.network import DeepLab
 from weakclip.deeplab.prediction import WEIGHTS, predict_batch
 from weakclip.deeplab.recipe import Retraining
-from weakclip.device import device, from_host
+from weakclip.device import arithmetic, device, from_host
 from weakclip.errors import WeakClipError
 from weakclip.evaluation import Confusion, confusion_matrix, mean_iou, percent
 from weakclip.pixel_loss import PLAIN, PixelLoss
@@ -93,7 +93,8 @@ def retrain(
         def losses(step: int) -> dict[str, Tensor]:
             seed_torch(seed, "deeplab dropout", step)
             recipe.set_training(step)
-            loss = loss_of_batch(model, batches.batch(step), recipe.loss_stride, rng(seed, "deeplab loss", step), pixel_loss)
+            draw = rng(seed, "deeplab loss", step)
+            loss = loss_of_batch(model, batches.batch(step), recipe.loss_stride, draw, pixel_loss, settings.precision)
             return {"cross_entropy": loss}
 
         train(
@@ -142,17 +143,25 @@ def card(settings: Retraining, model: DeepLab, classes: ClassList, seed: int, ph
 
 
 def loss_of_batch(
-    model: DeepLab, batch: Batch, stride: int, draw: np.random.Generator, pixel_loss: PixelLoss = PLAIN
+    model: DeepLab,
+    batch: Batch,
+    stride: int,
+    draw: np.random.Generator,
+    pixel_loss: PixelLoss = PLAIN,
+    precision: str = "float32",
 ) -> Tensor:
     """Cross entropy, or another ``pixel_loss``, on the logits enlarged to the masks, on one row and one column in ``stride``.
 
-    Which ones is random, so the mean stays the same at a fraction of the cost.
+    Which ones is random, so the mean stays the same at a fraction of the cost. ``precision``: what the network computes in,
+    float32 or bfloat16; the loss is float32.
     """
     where = model.mean.device
     photos = from_host(torch.from_numpy(batch.photos), where).permute(0, 3, 1, 2).float()
     top, left = draw.integers(stride, size=2)
     masks = from_host(torch.from_numpy(np.ascontiguousarray(batch.masks[:, top::stride, left::stride])), where)
-    logits = model.enlarge(model(photos), *masks.shape[1:])
+    with arithmetic(precision):
+        logits = model(photos)
+    logits = model.enlarge(logits.float(), *masks.shape[1:])
     return pixel_loss(logits.contiguous(), masks.long())
 
 
