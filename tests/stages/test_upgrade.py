@@ -39,11 +39,12 @@ def test_what_is_missing_comes_from_the_preset_with_its_comment(preset: str) -> 
     assert "`weakclip upgrade` adds them" in caught.value.hint
     said = upgrade()
     assert "added clip.precision: float32" in said and "added features.dtype: float16" in said
+    assert "added deeplab.precision: float32" in said
     now, wanted = load(PARAMS), load(PRESETS / f"{preset}.yaml")
     assert now == wanted.model_copy(update={"lr": 0.123})
     assert Path("params.yaml.bak").read_text(encoding="utf-8") == former
-    (line,) = [line for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.strip().startswith("precision:")]
-    assert "#" in line
+    lines = [line for line in PARAMS.read_text(encoding="utf-8").splitlines() if line.strip().startswith("precision:")]
+    assert len(lines) == 2 and all("#" in line for line in lines)
 
 
 def test_the_empty_lines_stay_between_the_sections() -> None:
