@@ -97,7 +97,7 @@ def note_and_die(names: list[str]) -> None:
 
 def test_a_killed_process_is_reported_with_what_it_worked_on(two_workers: None) -> None:
     with pytest.raises(WorkerDiedError, match=r"while it worked on photos/b\.jpg$") as caught:
-        list(in_processes(note_and_die, [([],), (["photos/a.jpg", "photos/b.jpg"],)]))
+        list(in_processes(note_and_die, [([],), (["photos/with a longer name.jpg", "photos/b.jpg"],)]))
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.problem, again.hint) == (caught.value.problem, caught.value.hint)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -28,7 +29,10 @@ GLANCE: Final = 1.0  # seconds between two looks at whether the parent is there
 
 HINT: Final = "run the stage again, it keeps what is finished; `WEAKCLIP_WORKERS=1` needs the least memory"
 
+END_OF_NOTE: Final = b"\0"  # what stands behind it in the file is the rest of a longer note before
+
 _notes: Path | None = None  # in a worker process: the file in which it notes what it works on
+_noting: FileIO | None = None  # that file, once there is a note: opening it takes longer than some of the work
 _working_on = ""  # what this process has noted last of its task
 
 
@@ -128,11 +132,14 @@ def end_with(parent: int) -> None:
 
 def note(name: str) -> None:
     """Say what is worked on from now on: if there is no memory for it, or this worker process is killed, the error names it."""
-    global _working_on
+    global _working_on, _noting
     _working_on = name
     if _notes is not None:
         with suppress(OSError):  # without it an error would say less, and nothing else
-            _notes.write_text(name, encoding="utf-8")
+            if _noting is None:
+                _noting = FileIO(_notes, "w")
+            _noting.seek(0)
+            _noting.write(name.encode("utf-8", errors="replace") + END_OF_NOTE)
 
 
 def in_processes(
@@ -173,16 +180,17 @@ def _deaths_named(notes: Path | None) -> Iterator[None]:
 
 def _noted(folder: Path | None, function: Callable[..., Result], *arguments: object) -> Result:
     """Do a task; what it notes is forgotten when it is done."""
-    global _notes, _working_on
+    global _notes, _noting, _working_on
     _notes, _working_on = None if folder is None else folder / str(os.getpid()), ""
     try:
         return function(*arguments)
     except MemoryError as error:
         raise WeakClipError(f"a process has not enough memory{_while([_working_on])}", HINT) from error
     finally:
-        if _notes is not None:
+        if _notes is not None and _noting is not None:
+            _noting.close()
             _notes.unlink(missing_ok=True)
-        _notes = None
+        _notes = _noting = None
 
 
 def _while(working_on: Iterable[str]) -> str:
@@ -191,4 +199,5 @@ def _while(working_on: Iterable[str]) -> str:
 
 
 def _noted_last(folder: Path) -> list[str]:
-    return [path.read_text(encoding="utf-8", errors="replace") for path in folder.iterdir()]
+    notes = (path.read_bytes().partition(END_OF_NOTE)[0] for path in folder.iterdir())
+    return [text.decode("utf-8", errors="replace") for text in notes]
