@@ -17,7 +17,7 @@ help:
 	@echo 'make repro   run the stages that have to run; the report is $(REPORT)'
 	@echo 'make test    run all tests'
 	@echo 'make check   lint, format and types'
-	@echo 'make bench   measure speed and memory (about half an hour on two cores)'
+	@echo 'make bench   measure speed and memory (40 minutes on two cores)'
 	@echo 'make clean   remove .venv and caches; data, results and resume slots stay'
 
 repro: $(STAMP)

@@ -89,7 +89,7 @@ def measure_size(size: Size, folder: Path, rounds: int) -> list[Row]:
         compared(
             f"train_step_{size.name}_bf16",
             bf16,
-            f"a step from cached features in bfloat16, the released step; {what}",
+            f"a step from cached features in bfloat16, the released step; {what} where not said",
             bar=bars.get("bf16"),
         ),
         compared(
