@@ -12,21 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import joblib
 import numpy as np
-from PIL import Image
-from pydensecrf.densecrf import DenseCRF2D
-from pydensecrf.utils import unary_from_softmax
 
 from benchmarks.command import run, scratch
+from benchmarks.crf_as_released import refine_as_released
 from benchmarks.pairs import Pair, alternate, timed
 from benchmarks.rows import Row, compared
 from benchmarks.samples import draw_dataset, draw_probabilities
+from benchmarks.sides import Gate, Side
 from benchmarks.sizes import FULL
 from weakclip.crf import Backend, CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.masks import mask_file, read_mask
-from weakclip.prob_npy import SavedScores, read_prob_npy, write_prob_npy
+from weakclip.prob_npy import SavedScores, write_prob_npy
 from weakclip.refinement import Refinement, refine_all
 from weakclip.scores import ScoreWriter
 
@@ -41,22 +39,24 @@ def measure(quick: bool, rounds: int | None) -> list[Row]:
         records = draw_dataset(folder, count, height=height, width=width, classes=FULL.classes).records
         write_samples(records, folder)
 
-        def ours(way: str, *, tag_limited: bool, processes: int, backend: Backend = "pydensecrf") -> Callable[[], None]:
-            def refine() -> None:
-                shutil.rmtree(folder / way, ignore_errors=True)
-                plan = Refinement(kernel=replace(kernel, backend=backend), tag_limited=tag_limited, gate=0.95)
-                refine_all(records, folder / "scores", folder / way, plan, processes)
+        def plan(*, tag_limited: bool, backend: Backend = "pydensecrf") -> Refinement:
+            return Refinement(kernel=replace(kernel, backend=backend), tag_limited=tag_limited, gate=0.95)
 
-            return refine
-
-        ways = {
-            "released": timed(lambda: refine_as_released(records, folder, kernel, PROCESSES)),
-            "same": timed(ours("same", tag_limited=False, processes=PROCESSES)),
-            "tags": timed(ours("tags", tag_limited=True, processes=PROCESSES)),
-            "tags_alone": timed(ours("tags_alone", tag_limited=True, processes=1)),
-            "torch": timed(ours("torch", tag_limited=True, processes=1, backend="torch")),
-        }
-        seconds = alternate(ways, rounds or 3)
+        alone, in_torch = plan(tag_limited=True), plan(tag_limited=True, backend="torch")
+        # Each pool in a process of its own: two pools in one would be made anew whenever the other one's turn is over.
+        with (
+            Side(over_processes, refine_as_released, records, folder, kernel) as released,
+            Side(over_processes, refine_as_here, records, folder, plan(tag_limited=False), "same") as same,
+            Side(over_processes, refine_as_here, records, folder, plan(tag_limited=True), "tags") as tags,
+        ):
+            ways: dict[str, Callable[[], float]] = {
+                "released": released,
+                "same": same,
+                "tags": tags,
+                "tags_alone": timed(lambda: refine_as_here(records, folder, alone, "tags_alone", processes=1)),
+                "torch": timed(lambda: refine_as_here(records, folder, in_torch, "torch", processes=1)),
+            }
+            seconds = alternate(ways, rounds or 3)
         labels = FULL.classes.num_classes
         what = f"{count} photos of {width} x {height}, {PROCESSES} processes"
         return [
@@ -107,27 +107,17 @@ def write_samples(records: Sequence[Record], folder: Path) -> None:
     writer.finish()
 
 
-def refine_as_released(records: Sequence[Record], folder: Path, kernel: CrfKernel, processes: int) -> None:
-    """Image by image in a process pool: what the released script does, in words of our own."""
-    (folder / "released").mkdir(exist_ok=True)
-    joblib.Parallel(n_jobs=processes)(
-        joblib.delayed(_refine_one)(Path(record.photo), folder / "prob_npy", folder / "released", kernel) for record in records
-    )
+def over_processes(gate: Gate, refine: Callable[..., None], *arguments: object) -> None:
+    """Refine all images in a pool whenever the gate opens; the pool is kept."""
+    while True:
+        gate()
+        refine(*arguments, processes=PROCESSES)
 
 
-def _refine_one(photo: Path, probabilities: Path, out: Path, kernel: CrfKernel) -> None:
-    saved = read_prob_npy(probabilities / f"{photo.stem}.npy")
-    with Image.open(photo) as image:
-        pixels = np.array(image.convert("RGB"))  # a copy, for the CRF takes none that is read-only
-    height, width = pixels.shape[:2]
-    field = DenseCRF2D(width, height, len(saved.classes))
-    field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(saved.probabilities)))
-    field.addPairwiseGaussian(sxy=kernel.gaussian_sxy, compat=kernel.gaussian_compat)
-    field.addPairwiseBilateral(
-        sxy=kernel.bilateral_sxy, srgb=kernel.bilateral_srgb, rgbim=pixels, compat=kernel.bilateral_compat
-    )
-    winners = np.argmax(np.array(field.inference(kernel.iterations)), axis=0).reshape(height, width)
-    Image.fromarray(saved.classes[winners].astype(np.uint8)).save(out / f"{photo.stem}.png")
+def refine_as_here(records: Sequence[Record], folder: Path, plan: Refinement, way: str, *, processes: int) -> None:
+    """What the stage does, into a folder of that name, anew."""
+    shutil.rmtree(folder / way, ignore_errors=True)
+    refine_all(records, folder / "scores", folder / way, plan, processes)
 
 
 if __name__ == "__main__":
