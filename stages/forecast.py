@@ -18,7 +18,8 @@ from weakclip.clip.model import Clip, untrained_clip
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Dataset, Record
 from weakclip.deeplab.model import build_deeplab
-from weakclip.device import device
+from weakclip.deeplab.network import DeepLab
+from weakclip.device import arithmetic, device
 from weakclip.features.blocks import block_widths
 from weakclip.features.forecast import seconds_per_token, wait
 from weakclip.features.plan import ViewRecipe
@@ -72,7 +73,7 @@ def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
         "train_weakclip": (0, p.weakclip.iterations * p.weakclip.batch_size * view * step * pace.token),
         "generate_masks": (of.HALF * scored + mask, windows * (1 + of.DECODER) * pace.token),
         "refine_masks": (2 * mask, refined * pace.crf_label / processes(mask_kernel(p.crf))),
-        "retrain_deeplab": (0, p.deeplab.iterations * p.deeplab.batch_size * crop * of.TRAINING * pace.deeplab_pixel),
+        "retrain_deeplab": (0, p.deeplab.iterations * p.deeplab.batch_size * crop * of.TRAINING * pace.training_pixel),
         "evaluate": (of.mask_bytes(val), of.pixels(val) * views * pace.deeplab_pixel + sharpened_after),
     }
     return [of.Forecast(stage=stage, n_bytes=n_bytes, seconds=seconds) for stage, (n_bytes, seconds) in taken.items()]
@@ -100,20 +101,27 @@ def paces(p: Params, encoder: ImageEncoder | EncoderPair, num_classes: int) -> o
         output_stride=p.deeplab.output_stride,
     )
     deeplab.to(device()).eval()
-    crops = torch.zeros(CROPS, 3, p.deeplab.crop_size, p.deeplab.crop_size, device=device())
-    with torch.inference_mode():
-        deeplab(crops)
-        wait()
-        start = time.perf_counter()
-        deeplab(crops)
-        wait()
-    pixel = (time.perf_counter() - start) / (CROPS * p.deeplab.crop_size**2)
+    side, precision = p.deeplab.crop_size, p.deeplab.precision
+    pixel = seconds_per_pixel(deeplab, side)
     return of.Pace(
         token=seconds_per_token(encoder, p.clip.image_size, encoder.patch),
         crf_label=seconds_per_label(mask_kernel(p.crf)),
         evaluation_label=seconds_per_label(evaluation_kernel(p)) if p.evaluate.crf.iterations > 0 else 0.0,
         deeplab_pixel=pixel,
+        training_pixel=pixel if precision == "float32" else seconds_per_pixel(deeplab, side, precision),
     )
+
+
+def seconds_per_pixel(deeplab: DeepLab, side: int, precision: str = "float32") -> float:
+    """Of a forward pass over crops of ``side`` pixels: measured on a few, after a first time that does not count."""
+    crops = torch.zeros(CROPS, 3, side, side, device=device())
+    with torch.inference_mode(), arithmetic(precision):
+        deeplab(crops)
+        wait()
+        start = time.perf_counter()
+        deeplab(crops)
+        wait()
+    return (time.perf_counter() - start) / (CROPS * side**2)
 
 
 def evaluation_kernel(p: Params) -> CrfKernel:

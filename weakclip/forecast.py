@@ -34,12 +34,13 @@ FLOAT: Final = 4
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """Seconds: of the encoder for a token, of the CRF of the masks and that of the evaluation (0 where there is none) for a
-    label of a pixel in one process, and of the DeepLab's forward pass for a pixel."""
+    label of a pixel in one process, and of the DeepLab's forward pass for a pixel, in evaluation and in training."""
 
     token: float
     crf_label: float
     evaluation_label: float
     deeplab_pixel: float
+    training_pixel: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from weakclip.progress import bytes_in
 from weakclip.scores import ScoreStore
 from weakclip.sharpening import Kernel
 
-PACE = of.Pace(token=1e-3, crf_label=1e-5, evaluation_label=1e-4, deeplab_pixel=1e-6)
+PACE = of.Pace(token=1e-3, crf_label=1e-5, evaluation_label=1e-4, deeplab_pixel=1e-6, training_pixel=5e-7)
 ALONE = 2e-3  # seconds of CLIP alone for a token
 INDEX = Path("data/dataset")
 IMPORTED: dict[str, object] = {"cam.source": "import", "cam.import_folder": "data/raw/seeds"}
@@ -111,7 +111,7 @@ def test_trainings_differ_by_variant_recomputation_and_where_features_come_from(
         p = load()
         step = of.step_passes(p.weakclip, online=p.features.views == 0)
         assert rows()["train_weakclip"].seconds == pytest.approx(step * images)
-    published = rows({"weakclip.variant": "published"})["train_weakclip"].seconds
+    published = rows({"weakclip.recompute": False, "weakclip.variant": "published"})["train_weakclip"].seconds
     assert published == pytest.approx(of.PUBLISHED_STEP * images)
 
 
@@ -148,6 +148,21 @@ def test_the_crf_of_the_evaluation_adds_to_its_time(rows: Callable[..., dict[str
     val = of.pixels(read_dataset(INDEX).val)
     views = rows({"evaluate.scales": [1.0], "evaluate.flip": False})["evaluate"].seconds
     assert views == pytest.approx(val * (PACE.deeplab_pixel + of.LABELS * PACE.evaluation_label))
+
+
+def test_the_deeplab_is_timed_in_the_precision_of_its_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "seconds_per_token", lambda *_: 1.0)
+    monkeypatch.setattr(forecast, "seconds_per_label", lambda *_: 1.0)
+    monkeypatch.setattr(forecast, "seconds_per_pixel", lambda deeplab, side, precision="float32": len(precision))
+    encoder = ImageEncoder(untrained_clip("mini"), [4])
+    for precision in ("float32", "bfloat16"):
+        change_params(Path("params.yaml"), {"deeplab.precision": precision})
+        pace = forecast.paces(load(), encoder, 11)
+        assert (pace.deeplab_pixel, pace.training_pixel) == (len("float32"), len(precision))
+
+
+def test_the_retraining_has_a_pace_of_its_own(rows: Callable[..., dict[str, of.Forecast]]) -> None:
+    assert rows()["retrain_deeplab"].seconds == pytest.approx(4 * 2 * 64**2 * of.TRAINING * PACE.training_pixel)
 
 
 def test_the_encoder_is_timed_in_the_precision_of_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
