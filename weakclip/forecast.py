@@ -1,7 +1,8 @@
 """What the stages will take on the disk and in time: arithmetic on the images, from a few paces measured beforehand.
 
 The shares below are what a stage's work costs relative to the image encoder's forward pass. They were counted (ViT-B/16 at
-512 px: 215 GFLOP in the encoder, 100 in the decoder) or measured on the mini world, and differ by half in practice.
+512 px: 215 GFLOP in the encoder, 100 in the decoder) or measured (steps of 1.2 and 5.4 at full size follow from `make bench`;
+that of the mini world takes more), and differ by half in practice.
 """
 
 from __future__ import annotations
@@ -11,25 +12,35 @@ from dataclasses import dataclass
 from typing import Final
 
 from weakclip.datasets.index import Record
+from weakclip.features.plan import ViewRecipe
 from weakclip.inference import fitted_size, windows_along
+from weakclip.params_schema import CamParams, WeakClipParams
 
 DECODER: Final = 0.5  # a forward pass of the decoder
-CACHED_STEP: Final = 2.0  # a training step of the decoder, CRF included, for each image of its batch
-ONLINE_STEP: Final = CACHED_STEP + 1
+CACHED_STEP: Final = 1.5  # a training step of the decoder, CRF included, for each image of its batch
+RECOMPUTED: Final = 1.4  # such a step with `weakclip.recompute` over one without
+PUBLISHED_STEP: Final = 5.4  # forward and backward through encoder, texts and decoder, and a CRF of all classes
 TRAINING: Final = 3  # a forward and a backward pass over a forward pass
-CLASSIFIER_SECONDS: Final = 2e-5  # of a token in train_cam, on a core of 2.5 GHz
-MASK_BYTES: Final = 0.022  # of a mask's PNG for each pixel: VOC's 10,582 take 42 MB
+CLASSIFIER_SECONDS: Final = 3e-8  # of a channel of a token in train_cam, on one core
+SEED_SECONDS: Final = 1e-7  # of a pixel there: maps at photo size, label and seed as PNG
+STRAYS: Final = 0.02  # of the classes that a photo has not, those that win a pixel of it where no tags forbid it
+LABELS: Final = 3  # that the CRF is timed with, and that a photo has where tags do not say how many
+PALETTE: Final = 840  # bytes of a mask's PNG beside its pixels
+MASK_BYTES: Final = 0.017  # of one for each pixel: VOC's 10,582 take 42 MB
 HALF: Final = 2  # bytes of a float16
+FLOAT: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds: of the encoder for a token, of the CRF for a pixel with three labels in one process, and of the DeepLab's
-    forward pass for a pixel."""
+    """Seconds: of the encoder for a token, of the CRF of the masks and that of the evaluation (0 where there is none) for a
+    label of a pixel in one process, and of the DeepLab's forward pass for a pixel, in evaluation and in training."""
 
     token: float
-    crf_pixel: float
+    crf_label: float
+    evaluation_label: float
     deeplab_pixel: float
+    training_pixel: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +57,56 @@ def pixels(records: Sequence[Record]) -> int:
     return sum(record.height * record.width for record in records)
 
 
-def score_bytes(records: Sequence[Record]) -> int:
-    """Of the class scores of photos: background and tags, float16, pixel by pixel."""
-    return sum(HALF * (1 + len(record.tags)) * record.height * record.width for record in records)
+def mask_bytes(records: Sequence[Record]) -> float:
+    """Of a mask of each photo."""
+    return sum(PALETTE + MASK_BYTES * record.height * record.width for record in records)
+
+
+def labels(records: Sequence[Record], num_foreground: int, *, limited: bool) -> float:
+    """Of all pixels together: background and the photo's tags; unless they are ``limited`` to these, some other class, too."""
+    strays = 0.0 if limited else STRAYS
+    return sum(
+        (1 + len(record.tags) + strays * (num_foreground - len(record.tags))) * record.height * record.width
+        for record in records
+    )
+
+
+def map_bytes(records: Sequence[Record], whole: ViewRecipe) -> int:
+    """Of the class activation maps: float32, a photo's tags on the patches of its largest view. ``whole``: of whole photos."""
+    return sum(FLOAT * len(record.tags) * (_largest(record, whole) - 1) for record in records)
+
+
+def tokens_again(records: Sequence[Record], whole: ViewRecipe, cam: CamParams, blocks: Sequence[int], depth: int) -> float:
+    """What passes a CLIP of ``depth`` blocks once more to make maps or spread them, in tokens that pass all of it.
+
+    The last blocks run from the tokens of the latest of the stored ``blocks`` before them; each class of GradCAM goes back
+    through the last one, the calibrated path runs beside its blocks, and attention is computed again to be seen.
+    """
+
+    def run(count: int) -> int:
+        """How many blocks run so that the last ``count`` do."""
+        return depth - 1 - max((block for block in blocks if block < depth - count), default=-1)
+
+    made = {"gradcam": run(1), "calibrated": run(cam.calibrated_blocks) + cam.calibrated_blocks}.get(cam.source, 0)
+    spreading = run(cam.affinity_blocks) + cam.affinity_blocks if cam.affinity_blocks else 0
+    total = 0
+    for record in records:
+        back = len(record.tags) if cam.source == "gradcam" else 0
+        total += whole.image_tokens(record) * (made + back)
+        total += _largest(record, whole) * (2 if whole.flip else 1) * spreading
+    return total / depth
+
+
+def _largest(record: Record, whole: ViewRecipe) -> int:
+    """Tokens of the largest view."""
+    return max(whole.tokens(view) for view in whole.views(record))
+
+
+def step_passes(weakclip: WeakClipParams, *, online: bool) -> float:
+    """A training step for each image of its batch; ``online``: the frozen encoder runs in it."""
+    if weakclip.variant == "published":
+        return PUBLISHED_STEP
+    return CACHED_STEP * (RECOMPUTED if weakclip.recompute else 1) + (1 if online else 0)
 
 
 def window_tokens(

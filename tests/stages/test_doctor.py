@@ -29,7 +29,6 @@ from weakclip.clip.mini import MEAN, STD
 from weakclip.datasets.index import ClassList, Dataset, Record
 from weakclip.errors import WeakClipError
 from weakclip.features.index import write_index
-from weakclip.forecast import score_bytes, window_tokens
 from weakclip.image_figures import ImageFigures, ImageIds
 from weakclip.params import load
 
@@ -43,7 +42,7 @@ def project(workspace: Path) -> Path:
     return workspace
 
 
-def test_a_sound_project_gets_a_forecast_of_every_stage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_project_gets_a_forecast_of_every_later_stage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main()
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -238,17 +237,6 @@ def test_another_python_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 10, 1))
     with pytest.raises(WeakClipError, match=r"needs 3\.11 or 3\.12"):
         python()
-
-
-def test_the_arithmetic_of_scores_and_windows() -> None:
-    def record(height: int, width: int, tags: tuple[int, ...]) -> Record:
-        return Record(image_id="a", photo="a", height=height, width=width, split="train", tags=tags, mask=None)
-
-    records = [record(100, 200, (1, 2)), record(200, 100, (3,))]
-    assert score_bytes(records) == 2 * 20_000 * 3 + 2 * 20_000 * 2
-    # 64 x 128 pixels: windows of 64 at 0, 32 and 64, of 8 x 8 tokens each, all of it mirrored too
-    tokens = window_tokens(records, scales=(1.0,), flip=True, base_size=(128, 64), window=64, stride=32, patch=8)
-    assert tokens == 2 * 2 * 3 * 64
 
 
 def test_nothing_is_forecast_before_the_images_are_counted(workspace: Path) -> None:
