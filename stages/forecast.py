@@ -50,7 +50,7 @@ def forecasts(p: Params, index: Dataset) -> list[of.Forecast]:
     )
     pace = paces(p, encoder, index.classes.num_classes)
     view = 1 + (p.clip.image_size // encoder.patch) ** 2
-    step = of.step_passes(p.weakclip, online=p.features.views == 0)
+    step = of.step_passes(p.weakclip.variant, recompute=p.weakclip.recompute, online=p.features.views == 0)
     windows = of.window_tokens(
         training,
         scales=p.masks.scales,
@@ -85,7 +85,16 @@ def cam_seconds(p: Params, clip: Clip, training: Sequence[Record], whole: ViewRe
     if p.cam.source == "classifier":
         trained = p.cam.iterations * p.cam.batch_size * (1 + (p.clip.image_size // clip.patch) ** 2)
         seconds += (trained + sum(map(whole.image_tokens, training))) * clip.width * of.CLASSIFIER_SECONDS
-    if again := of.tokens_again(training, whole, p.cam, p.clip.blocks, clip.depth):
+    again = of.tokens_again(
+        training,
+        whole,
+        source=p.cam.source,
+        calibrated_blocks=p.cam.calibrated_blocks,
+        affinity_blocks=p.cam.affinity_blocks,
+        blocks=p.clip.blocks,
+        depth=clip.depth,
+    )
+    if again:
         alone = ImageEncoder(clip, p.clip.blocks).to(device())  # in float32 whatever the precision of features, as the stage
         seconds += again * seconds_per_token(alone, p.clip.image_size, clip.patch)
     return seconds

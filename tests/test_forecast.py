@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.conftest import ROOT
 from weakclip import forecast as of
 from weakclip.datasets.index import Record
 from weakclip.features.plan import ViewRecipe
-from weakclip.params import load
-from weakclip.params_schema import CamParams
-
-PARAMS = load(ROOT / "weakclip" / "presets" / "mini.yaml")
 
 
 def record(height: int, width: int, tags: tuple[int, ...]) -> Record:
@@ -19,13 +16,10 @@ def record(height: int, width: int, tags: tuple[int, ...]) -> Record:
 
 
 RECORDS = [record(100, 200, (1, 2)), record(200, 100, (3,))]
+NOTHING: dict[str, Any] = {"source": "import", "calibrated_blocks": 0, "affinity_blocks": 0}
 WHOLE = ViewRecipe(
     scales=(0.5, 1.0), flip=True, crops=0, crop_scale=(0.5, 2.0), colour=0.0, image_size=64, patch=8, seed=0
 )  # views of 2 x 4 and 4 x 8 patches, and upright ones: 2 * (9 + 33) = 84 tokens
-
-
-def cam(**changes: object) -> CamParams:
-    return PARAMS.cam.model_copy(update={"affinity_blocks": 0, **changes})
 
 
 def test_labels_are_background_and_tags_and_where_nothing_limits_them_a_share_of_the_other_classes() -> None:
@@ -66,12 +60,12 @@ def test_a_mask_is_a_palette_and_some_bytes_of_a_hundred_pixels() -> None:
 def test_blocks_of_clip_run_again_from_the_latest_stored_tokens(
     changes: dict[str, object], blocks: tuple[int, ...], expected: int
 ) -> None:
-    assert of.tokens_again(RECORDS, WHOLE, cam(**changes), blocks, 12) == pytest.approx(expected / 12)
+    assert of.tokens_again(RECORDS, WHOLE, **(NOTHING | changes), blocks=blocks, depth=12) == pytest.approx(expected / 12)
 
 
 def test_the_steps_of_a_training_differ_by_variant_and_by_what_is_computed_again() -> None:
-    def step(online: bool, **changes: object) -> float:
-        return of.step_passes(PARAMS.weakclip.model_copy(update=changes), online=online)
+    def step(online: bool, variant: str = "repaired", recompute: bool = False) -> float:
+        return of.step_passes(variant, recompute=recompute, online=online)
 
     cached = step(online=False)
     assert step(online=True) == cached + 1

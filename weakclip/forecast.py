@@ -14,7 +14,6 @@ from typing import Final
 from weakclip.datasets.index import Record
 from weakclip.features.plan import ViewRecipe
 from weakclip.inference import fitted_size, windows_along
-from weakclip.params_schema import CamParams, WeakClipParams
 
 DECODER: Final = 0.5  # a forward pass of the decoder
 CACHED_STEP: Final = 1.5  # a training step of the decoder, CRF included, for each image of its batch
@@ -76,8 +75,18 @@ def map_bytes(records: Sequence[Record], whole: ViewRecipe) -> int:
     return sum(FLOAT * len(record.tags) * (_largest(record, whole) - 1) for record in records)
 
 
-def tokens_again(records: Sequence[Record], whole: ViewRecipe, cam: CamParams, blocks: Sequence[int], depth: int) -> float:
-    """What passes a CLIP of ``depth`` blocks once more to make maps or spread them, in tokens that pass all of it.
+def tokens_again(
+    records: Sequence[Record],
+    whole: ViewRecipe,
+    *,
+    source: str,
+    calibrated_blocks: int,
+    affinity_blocks: int,
+    blocks: Sequence[int],
+    depth: int,
+) -> float:
+    """What passes a CLIP of ``depth`` blocks once more to make maps or spread them, in tokens that pass all of it. ``source``,
+    ``calibrated_blocks``, ``affinity_blocks``: as in `params.yaml`, section cam.
 
     The last blocks run from the tokens of the latest of the stored ``blocks`` before them; each class of GradCAM goes back
     through the last one, the calibrated path runs beside its blocks, and attention is computed again to be seen.
@@ -87,11 +96,11 @@ def tokens_again(records: Sequence[Record], whole: ViewRecipe, cam: CamParams, b
         """How many blocks run so that the last ``count`` do."""
         return depth - 1 - max((block for block in blocks if block < depth - count), default=-1)
 
-    made = {"gradcam": run(1), "calibrated": run(cam.calibrated_blocks) + cam.calibrated_blocks}.get(cam.source, 0)
-    spreading = run(cam.affinity_blocks) + cam.affinity_blocks if cam.affinity_blocks else 0
+    made = {"gradcam": run(1), "calibrated": run(calibrated_blocks) + calibrated_blocks}.get(source, 0)
+    spreading = run(affinity_blocks) + affinity_blocks if affinity_blocks else 0
     total = 0
     for record in records:
-        back = len(record.tags) if cam.source == "gradcam" else 0
+        back = len(record.tags) if source == "gradcam" else 0
         total += whole.image_tokens(record) * (made + back)
         total += _largest(record, whole) * (2 if whole.flip else 1) * spreading
     return total / depth
@@ -102,11 +111,11 @@ def _largest(record: Record, whole: ViewRecipe) -> int:
     return max(whole.tokens(view) for view in whole.views(record))
 
 
-def step_passes(weakclip: WeakClipParams, *, online: bool) -> float:
-    """A training step for each image of its batch; ``online``: the frozen encoder runs in it."""
-    if weakclip.variant == "published":
+def step_passes(variant: str, *, recompute: bool, online: bool) -> float:
+    """A training step of the variant for each image of its batch; ``online``: the frozen encoder runs in it."""
+    if variant == "published":
         return PUBLISHED_STEP
-    return CACHED_STEP * (RECOMPUTED if weakclip.recompute else 1) + (1 if online else 0)
+    return CACHED_STEP * (RECOMPUTED if recompute else 1) + (1 if online else 0)
 
 
 def window_tokens(

@@ -109,7 +109,7 @@ def test_trainings_differ_by_variant_recomputation_and_where_features_come_from(
     for changes in ({"features.views": 1}, {"features.views": 0}, {"weakclip.recompute": True}):
         change_params(Path("params.yaml"), changes)
         p = load()
-        step = of.step_passes(p.weakclip, online=p.features.views == 0)
+        step = of.step_passes(p.weakclip.variant, recompute=p.weakclip.recompute, online=p.features.views == 0)
         assert rows()["train_weakclip"].seconds == pytest.approx(step * images)
     published = rows({"weakclip.recompute": False, "weakclip.variant": "published"})["train_weakclip"].seconds
     assert published == pytest.approx(of.PUBLISHED_STEP * images)
