@@ -134,7 +134,7 @@ def init(
 
 @app.command()
 def doctor() -> None:
-    """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each stage.
+    """Check packages, device, DVC, parameters, photos and weights; forecast disk and time of each later stage.
 
     Reads:  params.yaml, DVC's settings, data/raw; data/dataset and data/features where they are there.
     Writes: nothing.
