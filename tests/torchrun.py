@@ -16,7 +16,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "WEAKCLIP_DEVICE": "cpu", **threads, **more}
 
 
-def torchrun(module: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def torchrun(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a module as two ranks in a folder and return what they printed."""
-    command = [*LAUNCHER.split(" "), "-m", module]
+    command = [*LAUNCHER.split(" "), "-m", module, *arguments]
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tests.deeplab.slim_resnet38 import make_slim
 from weakclip import ranks
+from weakclip.boundary_crf import start_crfs
 from weakclip.cam.classifier import CamClassifier, tag_loss, tag_scores
 from weakclip.clip.model import load_clip
 from weakclip.crf import CrfKernel
@@ -24,6 +25,7 @@ from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
 from weakclip.objective import Objective, losses_of_batch
 from weakclip.pixel_loss import PLAIN, LossClamp
+from weakclip.process_pool import KeptProcesses
 from weakclip.ranks import joined, world
 from weakclip.supervision import Batch
 from weakclip.whole_batch import average_gradients, whole_batch
@@ -57,6 +59,7 @@ def labels() -> Tensor:
 
 
 OBJECTIVE = Objective(boundary_weight=1, boundary_kernel=KERNEL, score_map_weight=0.4, score_map_temperature=0.07)
+BY_TORCH = replace(OBJECTIVE, boundary_kernel=replace(KERNEL, backend="torch"))
 AGAINST_NOISE = replace(OBJECTIVE, clamp=LossClamp(16, 100.0), balanced_score_map=True, affinity_weight=0.1, affinity_radius=4)
 
 
@@ -73,7 +76,7 @@ def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIV
         names=[],
         images=None if model.encoder is None else images()[part],
     )
-    losses = losses_of_batch(model.train(), batch, objective, lambda *_: list)
+    losses = losses_of_batch(model.train(), batch, objective, start_crfs(KeptProcesses(1)))
     return torch.stack(list(losses.values())).sum()
 
 
@@ -108,6 +111,7 @@ def repaired() -> nn.Module:
 
 CASES = {
     "repaired": Case(repaired, weakclip_loss),
+    "torch_crf": Case(repaired, partial(weakclip_loss, objective=BY_TORCH)),
     "noise": Case(repaired, partial(weakclip_loss, objective=AGAINST_NOISE)),
     "published": Case(
         lambda: build_published(

@@ -33,6 +33,7 @@ OWN_DATA = "docs/own-data.md has it too, and its test runs it; for VOC, COCO and
 CHECKPOINT = "needs a file of the authors: tests/stages/test_import_checkpoint.py imports one that is made like it"
 DOCKER = "needs Docker, a registry and a GPU: tests/test_container.py compares the Dockerfile with the project"
 ABLATION = "takes hours: tests/pipeline/test_ablation.py runs a tiny table so"
+LAUNCH = "tests/pipeline/test_repro.py: a stage so under DVC, as two processes"
 SLURM = "needs a cluster; its syntax is checked"
 NOT_RUN = {
     README: {
@@ -59,8 +60,8 @@ NOT_RUN = {
     ),
     "docs/cluster.md": {
         "torchrun --standalone --nproc-per-node=2 -m stages.cache_features": "tests/pipeline/test_torchrun.py: all stages so",
-        'export WEAKCLIP_LAUNCH="torchrun --standalone --nproc-per-node=4"': "tests/stages/test_launch.py",
-        "dvc repro": "tests/stages/test_launch.py",
+        'export WEAKCLIP_LAUNCH="torchrun --standalone --nproc-per-node=4"': LAUNCH,
+        "dvc repro": LAUNCH,
     },
     REPRODUCE: {
         "git clone <this repository> weakclip && cd weakclip && pip install -e .": INSTALLS,

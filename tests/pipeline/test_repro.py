@@ -5,7 +5,11 @@ The tests share one project and build on each other, in their order.
 
 import json
 import re
+import shutil
 
+import pytest
+
+from tests import watched_ranks
 from tests.conftest import Project
 from tests.documents import follow
 from tests.pipeline.test_dvc_yaml import STAGES
@@ -44,6 +48,20 @@ def test_second_run_skips_everything(reproduced: Project) -> None:
     output = reproduced.dvc("repro")
     assert ran(output) == []
     assert "Data and pipelines are up to date." in output
+
+
+def test_a_launcher_makes_two_processes_of_a_stage_and_the_same_bytes(
+    reproduced: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = shutil.copyfile(watched_ranks.__file__, reproduced.folder / "watch.py")
+    # Two of them; the rest has each note what it does.
+    monkeypatch.setenv("WEAKCLIP_LAUNCH", "torchrun --standalone --nproc-per-node=2 -m watch")
+    assert ran(reproduced.dvc("repro", "--force", "-s", "refine_masks")) == ["refine_masks"]
+    own, other = (watched_ranks.share(reproduced.folder, rank, "decoded", "images") for rank in range(2))
+    assert (len(own), len(other), len(own | other)) == (6, 6, 12)
+    watch.unlink()
+    shutil.rmtree(reproduced.folder / watched_ranks.NOTES)
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""  # dvc.lock has the hashes of all masks
 
 
 def test_plots_and_metrics_are_readable_for_dvc(reproduced: Project) -> None:
