@@ -3,8 +3,11 @@
 import re
 
 import pytest
+import torch
+from torch.nn import functional
 
 from tests.torchrun import torchrun
+from weakclip.whole_batch import batch_norm
 
 # Two ranks add in another order: float32's rounding, or that of double precision for the networks with many norms.
 TOLERANCES = {
@@ -38,3 +41,13 @@ def test_ranks_tell_share_wait_and_part(printed: str) -> None:
     assert "[0, 1] ace 2 torch.Size([2, 1])\n" in printed
     assert printed.index("first\n") < printed.index("second\n")
     assert printed.count("the rest is for the main rank\n") == 1
+
+
+def test_statistics_of_bfloat16_are_of_float32() -> None:
+    inputs = (100 + torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))).bfloat16()
+    mean, variance, wanted_mean, wanted_variance = (start(3) for start in 2 * (torch.zeros, torch.ones))
+    found = batch_norm(inputs, mean, variance, training=True, momentum=1.0)
+    wanted = functional.batch_norm(inputs.float(), wanted_mean, wanted_variance, training=True, momentum=1.0)
+    torch.testing.assert_close((mean, variance), (wanted_mean, wanted_variance))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=0.01, atol=0.01)
