@@ -116,7 +116,8 @@ def _nearest(details: Sequence[ErrorDetails]) -> str:
 
 def _of_preset(details: Sequence[ErrorDetails], values: Mapping[str, object]) -> str:
     """What the preset of the dataset gives to the first names that the file lacks, as one of an older version does."""
-    missing = [_dotted(detail["loc"]) for detail in details if detail["type"] == "missing"]
+    lacked = [detail["loc"] for detail in details if detail["type"] == "missing"]
+    missing = [_dotted(location) for location in lacked if isinstance(location[-1], str)]  # not the numbers of a list
     dataset = values.get("dataset")
     preset = PRESETS / f"{dataset.get('name')}.yaml" if isinstance(dataset, Mapping) else PRESETS
     if not missing or not preset.is_file():
