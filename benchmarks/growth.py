@@ -41,9 +41,9 @@ Growth = Mapping[str, Sequence[Measured]]
 RUNS_OF_THE_FEWEST: Final = 5
 """So many of them are measured, to see by how much two runs differ; the one in the middle counts."""
 FLAT: Final = 1.02
-"""Memory that is flat, but for what two runs differ by: a list of the images' records alone would be above it."""
+"""Memory that counts as flat over a hundred times as many images: a list of their records alone would be above it."""
 LINEAR: Final = 1.1
-"""Time an image that stays the same, but for the same reason."""
+"""Time an image that counts as the same."""
 
 
 def main(images: Sequence[int], out: Path | None = None) -> None:
