@@ -86,8 +86,8 @@ def write_masks(
     """
     pseudo.mkdir(parents=True, exist_ok=True)
     writer = ScoreWriter(scores, (record.image_id for record in records), attributes)
-    todo = Selection(records, writer.missing.places)
-    done = Selection(records, np.setdiff1d(writer.own.places, writer.missing.places))
+    missing = writer.missing.places
+    todo, done = Selection(records, missing), Selection(records, np.setdiff1d(writer.own.places, missing))
     # What is missing is whole shards. Photos go through the network with those of their shard, and so with the same ones when
     # a run goes on and whichever rank has the shard.
     starts = range(0, len(todo), IMAGES_IN_SHARD)
