@@ -150,6 +150,11 @@ def check_variant(p: Params, store: FeatureStore) -> None:
             "weakclip.variant published has batch norms, which would count a batch twice if its values were computed again",
             "set weakclip.recompute to false, or weakclip.variant to repaired",
         )
+    if w.micro_batches > 1:
+        raise WeakClipError(
+            "weakclip.variant published has batch norms, which need a batch as a whole",
+            "set weakclip.micro_batches to 1, or weakclip.variant to repaired",
+        )
     if not (w.pyramid_adapter and w.co_attention and w.token_crop == 1):
         raise WeakClipError(
             "weakclip.variant published has its pyramid adapter and co-attention, and sees views whole",
@@ -163,6 +168,11 @@ def training(
     """Batches, losses and rates of the variant."""
     w = p.weakclip
     part = world().part(w.batch_size, "weakclip.batch_size")
+    if (images := part.stop - part.start) % w.micro_batches:
+        raise WeakClipError(
+            f"weakclip.micro_batches is {w.micro_batches}, which does not divide the {images} images of a process's batch",
+            "set it to a number that does, or weakclip.batch_size to a multiple of it",
+        )
     if w.variant == "published":
         augmentation = TrainingAugmentation(
             base_size=p.masks.base_size,
@@ -226,6 +236,7 @@ def schedule(p: Params) -> AdaptationSchedule:
         weight_decay=w.weight_decay,
         validate_every=w.validate_every,
         checkpoint_every=w.checkpoint_every,
+        micro_batches=w.micro_batches,
     )
 
 

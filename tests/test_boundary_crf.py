@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -34,26 +34,54 @@ def probabilities(seed: int) -> list[np.ndarray]:
 def test_batch_after_batch_has_the_bytes_of_whole_crfs(processes: KeptProcesses) -> None:
     start = start_crfs(processes)
     for seed in range(3):
-        results = start(photos(seed), COUNTS, KERNEL, 1e-3)(probabilities(seed))
+        results = start(photos(seed), COUNTS, KERNEL, 1e-3)(probabilities(seed))()
         for photo, values, result in zip(photos(seed), probabilities(seed), results, strict=True):
             assert result.tobytes() == dense_crf(photo, values, KERNEL, 1e-3).tobytes()
 
 
-def test_a_batch_that_was_given_up_is_forgotten(processes: KeptProcesses) -> None:
+def test_parts_that_are_started_together_are_not_mixed_up(processes: KeptProcesses) -> None:
     start = start_crfs(processes)
-    start(photos(0), COUNTS, KERNEL, 1e-5)
-    results = start(photos(1), COUNTS, KERNEL, 1e-5)(probabilities(1))
-    assert results[0].tobytes() == dense_crf(photos(1)[0], probabilities(1)[0], KERNEL).tobytes()
-    assert boundary_crf._ready == []
+    inferring = [start(photos(seed), COUNTS, KERNEL, 1e-5) for seed in range(3)]
+    waiting = {seed: inferring[seed](probabilities(seed)) for seed in (1, 2)}  # the first one is given up
+    for seed in (2, 1):
+        for photo, values, result in zip(photos(seed), probabilities(seed), waiting[seed](), strict=True):
+            assert result.tobytes() == dense_crf(photo, values, KERNEL).tobytes()
+
+
+def test_nothing_is_kept_of_what_is_inferred() -> None:
+    with KeptProcesses(1) as processes:
+        start_crfs(processes)(photos(0), COUNTS, KERNEL, 1e-5)(probabilities(0))()
+    assert boundary_crf._built == {}
+
+
+def test_small_parts_take_turns_with_the_processes() -> None:
+    asked = []
+
+    class Noted(KeptProcesses):
+        def submit(self, where: int, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+            asked.append(where)
+            return lambda: None
+
+    start = start_crfs(Noted(4))
+    for _ in range(3):
+        start(photos(0)[:2], COUNTS[:2], KERNEL, 1e-5)
+    assert asked == [0, 1, 2, 3, 0, 1]
+
+
+def test_one_process_apart_computes_beside_this_one() -> None:
+    with KeptProcesses(1, apart=True) as processes:
+        assert processes.submit(0, os.getpid)() != os.getpid()
+        (result,) = start_crfs(processes)(photos(0)[:1], [2], KERNEL, 1e-5)(probabilities(0)[:1])()
+    assert result.tobytes() == dense_crf(photos(0)[0], probabilities(0)[0], KERNEL).tobytes()
 
 
 def test_what_is_wrong_with_the_photos_or_the_probabilities_is_raised(processes: KeptProcesses) -> None:
     start = start_crfs(processes)
     with pytest.raises(ValueError, match="expected a photo of shape"):
-        start(photos(0)[..., :2], COUNTS, KERNEL, 1e-5)(probabilities(0))
+        start(photos(0)[..., :2], COUNTS, KERNEL, 1e-5)(probabilities(0))()
     with pytest.raises(ValueError, match="expected probabilities of shape"):
-        start(photos(0), COUNTS, KERNEL, 1e-5)([values[:, 1:] for values in probabilities(0)])
-    start(photos(0), COUNTS, KERNEL, 1e-5)(probabilities(0))  # and the processes go on
+        start(photos(0), COUNTS, KERNEL, 1e-5)([values[:, 1:] for values in probabilities(0)])()
+    start(photos(0), COUNTS, KERNEL, 1e-5)(probabilities(0))()  # and the processes go on
 
 
 @pytest.mark.parametrize("when", ["before the start", "between the halves"])
@@ -62,7 +90,7 @@ def test_a_process_that_is_killed_is_named_so(when: str) -> None:
         start = start_crfs(processes)
         infer = start(photos(0), COUNTS, KERNEL, 1e-5)
         if when == "before the start":
-            infer(probabilities(0))
+            infer(probabilities(0))()
         os.kill(processes.submit(1, os.getpid)(), signal.SIGKILL)
         with pytest.raises(WorkerDiedError, match=r"a worker process died \(killed, or out of memory\)$"):
-            (start(photos(0), COUNTS, KERNEL, 1e-5) if when == "before the start" else infer)(probabilities(0))
+            (start(photos(0), COUNTS, KERNEL, 1e-5) if when == "before the start" else infer)(probabilities(0))()

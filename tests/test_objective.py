@@ -1,6 +1,6 @@
 """The losses of a batch and what the dense CRF makes of its probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from weakclip.objective import (
     Objective,
     boundary_targets,
     crf_targets,
-    losses_of_batch,
+    descend,
     renormalise,
     shrink_seeds,
 )
@@ -25,7 +25,7 @@ from weakclip.process_pool import KeptProcesses
 from weakclip.supervision import Batch
 
 KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilateral_srgb=13, bilateral_compat=5, iterations=3)
-NAMES = ["seeding_loss", "boundary_loss", "score_map_loss"]
+NAMES = ["seeding_loss", "score_map_loss", "boundary_loss"]
 
 
 class TwoMaps(nn.Module):
@@ -38,13 +38,20 @@ class TwoMaps(nn.Module):
         torch.manual_seed(0)
         self.logits = nn.Parameter(torch.randn(2, 4, 8, 8))
 
-    def forward(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.logits, self.logits[:, :, ::4, ::4].tanh()
+    def texts(self) -> Tensor:
+        return torch.zeros(0)
 
     def decode(
         self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return *self(tokens, height, width), self.logits
+        return self.logits, self.logits[:, :, ::4, ::4].tanh(), self.logits
+
+
+def gradient_of(aim: Objective) -> tuple[dict[str, Tensor], Tensor]:
+    """The losses of the batch, and the gradient at the logits."""
+    model = TwoMaps()
+    losses = descend(model, batch(), aim, START)
+    return losses, model.logits.grad
 
 
 START = start_crfs(KeptProcesses(1))
@@ -72,7 +79,7 @@ def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objectiv
 
 
 def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
-    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))
+    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))()
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert target[0, :2].min() > 0
@@ -82,13 +89,13 @@ def test_crf_targets_follow_the_edges_of_the_photo() -> None:
     probabilities = torch.full((2, 4, 16, 16), 0.05)
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
-    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(probabilities)
+    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(probabilities)()
     assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
 
 
 def test_without_the_limit_every_class_is_a_label() -> None:
     aim = replace(objective(1.0), tag_limited=False)
-    target = crf_targets(4, batch(), aim, KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))
+    target = crf_targets(4, batch(), aim, KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))()
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5) and target.min() > 0
 
 
@@ -96,41 +103,44 @@ def test_without_the_limit_every_class_is_a_label() -> None:
 def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited: bool) -> None:
     aim = replace(objective(1.0), tag_limited=tag_limited)
     probabilities = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    wanted = crf_targets(4, batch(), aim, KERNEL, START)(probabilities)
+    wanted = crf_targets(4, batch(), aim, KERNEL, START)(probabilities)()
     in_torch = replace(aim, boundary_kernel=replace(KERNEL, backend="torch"))
-    found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)
+    found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)()
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert torch.equal(found == 0, wanted == 0)
-    assert list(losses_of_batch(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
+    assert list(descend(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
 
 
-def test_the_crfs_are_started_before_the_network_computes() -> None:
-    model, said = TwoMaps(), list[str]()
-    model.register_forward_pre_hook(lambda *_: said.append("network"))
+def test_the_crfs_are_started_before_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, said, decode = TwoMaps(), list[str](), TwoMaps.decode
+
+    def watched(self: TwoMaps, *arguments: object) -> tuple[Tensor, Tensor, Tensor]:
+        said.append("network")
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(TwoMaps, "decode", watched)
 
     def start(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
         said.append("crfs")
         return START(photos, counts, kernel, floor)
 
-    losses_of_batch(model, batch(), objective(1.0), start)
+    descend(model, batch(), objective(1.0), start)
     assert said == ["crfs", "network"]
 
 
 def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
-    model = TwoMaps()
-    once, twice = (
-        losses_of_batch(model, batch(), objective(1.0), START),
-        losses_of_batch(model, batch(), objective(2.0, 0.8), START),
-    )
+    (once, gradient), (twice, steeper) = gradient_of(objective(1.0)), gradient_of(objective(2.0, 0.8))
     assert list(once) == NAMES
     assert [twice[name].item() / once[name].item() for name in NAMES] == pytest.approx([1, 2, 2])
-    for name in NAMES:
-        (gradient,) = torch.autograd.grad(once[name], model.logits, retain_graph=True)
-        assert gradient.abs().sum() > 0
+    seeding = gradient_of(objective(0.0, 0.0))[1]
+    boundary, score_map = gradient_of(objective(1.0, 0.0))[1] - seeding, gradient_of(objective(0.0))[1] - seeding
+    assert all(part.abs().sum() > 0 for part in (seeding, boundary, score_map))
+    torch.testing.assert_close(gradient, seeding + boundary + score_map)
+    torch.testing.assert_close(steeper, seeding + 2 * boundary + 2 * score_map)
 
 
 def test_boundary_weight_zero_leaves_the_crf_out() -> None:
-    assert list(losses_of_batch(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
+    assert list(descend(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
 
 
 def test_par_makes_targets_without_the_crf() -> None:
@@ -138,23 +148,22 @@ def test_par_makes_targets_without_the_crf() -> None:
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
     aim = replace(objective(1.0), boundary_kernel=ParKernel(dilations=(1, 2, 4), iterations=5))
-    target = boundary_targets(4, batch(), aim, no_crf)(probabilities)
+    target = boundary_targets(4, batch(), aim, no_crf)(probabilities)()
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
-    assert list(losses_of_batch(TwoMaps(), batch(), aim, no_crf)) == NAMES
+    assert list(descend(TwoMaps(), batch(), aim, no_crf)) == NAMES
 
 
 def test_the_affinity_loss_has_its_weight_and_reaches_the_features() -> None:
-    model = TwoMaps()
-    once, twice = (
-        losses_of_batch(model, batch(), replace(objective(0.0), affinity_weight=weight, affinity_radius=1), no_crf)
-        for weight in (0.1, 0.2)
+    (once, gradient), (twice, steeper) = (
+        gradient_of(replace(objective(0.0), affinity_weight=weight, affinity_radius=1)) for weight in (0.1, 0.2)
     )
     assert list(once) == ["seeding_loss", "score_map_loss", "affinity_loss"]
     assert twice["affinity_loss"].item() / once["affinity_loss"].item() == pytest.approx(2)
-    (gradient,) = torch.autograd.grad(once["affinity_loss"], model.logits)
-    assert gradient.abs().sum() > 0
+    plain = gradient_of(objective(0.0))[1]
+    assert (gradient - plain).abs().sum() > 0
+    torch.testing.assert_close(steeper - plain, 2 * (gradient - plain))
 
 
 def test_features_that_separate_the_seeds_have_a_small_affinity_loss() -> None:
@@ -163,16 +172,97 @@ def test_features_that_separate_the_seeds_have_a_small_affinity_loss() -> None:
     with torch.no_grad():
         apart.logits.copy_(torch.randn(2, 4, 1, 1).expand(-1, -1, 8, 8))
         apart.logits[:, :, :, 4:] *= -1  # as the seeds: left and right
-    found = [losses_of_batch(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
+    found = [descend(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
     assert found[0] < 0.5 * found[1]
 
 
 def test_clamp_and_balance_reach_the_losses() -> None:
-    plain = losses_of_batch(TwoMaps(), batch(), objective(0.0), no_crf)
-    clamped = losses_of_batch(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
-    balanced = losses_of_batch(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
+    plain = descend(TwoMaps(), batch(), objective(0.0), no_crf)
+    clamped = descend(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
+    balanced = descend(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
     assert all(clamped[name] < plain[name] for name in plain)
     assert balanced["seeding_loss"] == plain["seeding_loss"] and balanced["score_map_loss"] != plain["score_map_loss"]
+
+
+class FromTokens(nn.Module):
+    """Stands in for WeakCLIP: logits of each image from its tokens and the texts, with noise."""
+
+    num_classes = 4
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.said, self.words, self.drop = said, nn.Parameter(torch.randn(4, 8)), nn.Dropout2d(0.5)
+
+    def texts(self) -> Tensor:
+        self.said.append("texts")
+        self.words.register_hook(lambda _: self.said.append("texts back"))
+        return self.words * 1
+
+    def decode(self, tokens: Sequence[Tensor], height: int, width: int, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        number = sum(line.startswith("forward") for line in self.said)
+        self.said.append(f"forward {number}")
+        maps = tokens[0].transpose(1, 2).unflatten(-1, (height, width))
+        features = self.drop(torch.einsum("bchw,kc->bkhw", maps, texts))
+        features.register_hook(lambda _: self.said.append(f"back {number}"))
+        return features.repeat_interleave(4, 2).repeat_interleave(4, 3), features.tanh(), features
+
+
+def four() -> Batch:
+    two = batch()
+    seeds = torch.cat([two.seeds, two.seeds.flip(2)])
+    seeds[1, :9], seeds[3] = 255, 255  # parts of very different numbers of known pixels
+    photos = np.concatenate([two.photos, two.photos[:, :, ::-1]])
+    tokens = torch.randn(4, 4, 8, generator=torch.Generator().manual_seed(1))
+    return Batch(tokens=[tokens], height=2, width=2, photos=photos, seeds=seeds, tags=2 * two.tags, names=list("abcd"))
+
+
+def in_parts(aim: Objective, micro_batches: int) -> tuple[dict[str, float], Tensor, list[str]]:
+    """Losses, the gradient of the texts, and what was done in which order."""
+    said: list[str] = []
+
+    def start(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
+        number, infer = said.count("lattices"), START(photos, counts, kernel, floor)
+        said.append("lattices")
+
+        def send(probabilities: Sequence[NDArray[np.float32]]) -> Callable[[], list[NDArray[np.float32]]]:
+            said.append(f"sent {number}")
+            results = infer(probabilities)
+
+            def wait() -> list[NDArray[np.float32]]:
+                said.append(f"waited {number}")
+                return results()
+
+            return wait
+
+        return send
+
+    model = FromTokens(said)
+    torch.manual_seed(5)  # the noise
+    losses = descend(model, four(), aim, start, None, micro_batches)
+    return {name: loss.item() for name, loss in losses.items()}, model.words.grad, said
+
+
+EVERYTHING = replace(objective(1.0), clamp=LossClamp(4, 100.0), balanced_score_map=True, affinity_weight=0.5, affinity_radius=1)
+
+
+@pytest.mark.parametrize("aim", [objective(1.0), objective(0.0), EVERYTHING], ids=["plain", "without CRF", "everything"])
+@pytest.mark.parametrize("micro_batches", [2, 4])
+def test_losses_and_gradient_of_micro_batches_are_those_of_the_batch(aim: Objective, micro_batches: int) -> None:
+    (losses, gradient, _), (found, sums, _) = in_parts(aim, 1), in_parts(aim, micro_batches)
+    assert found == pytest.approx(losses, rel=1e-4)
+    torch.testing.assert_close(sums, gradient, rtol=1e-4, atol=1e-5)
+    assert gradient.abs().max() > 0.01
+
+
+def test_crfs_compute_beside_the_network_on_the_other_micro_batches() -> None:
+    said = in_parts(objective(1.0), 2)[2]
+    assert said == [
+        *["lattices", "lattices", "texts"],
+        *["forward 0", "sent 0", "forward 1", "sent 1"],
+        *["waited 0", "back 0", "waited 1", "back 1"],
+        "texts back",
+    ]
 
 
 def test_renormalised_probabilities_sum_to_one() -> None:

@@ -135,6 +135,18 @@ def test_windows_on_the_token_grid_reach_every_corner(records: list[Record], tmp
     assert places >= {0, 3, 12, 15}
 
 
+def test_images_take_turns_in_micro_batches(records: list[Record], tmp_path: Path) -> None:
+    batch = make(records, tmp_path, "online", step=0)
+    parts = batch.micro_batches(3)
+    assert [part.names for part in parts] == [batch.names[:1], batch.names[1:2], batch.names[2:]] and len(
+        parts[0].names
+    ) == len(parts[1].names)
+    for first, part in enumerate(parts):
+        assert torch.equal(part.seeds, batch.seeds[first::3]) and np.array_equal(part.photos, batch.photos[first::3])
+        assert part.tags == batch.tags[first::3] and (part.height, part.width) == (batch.height, batch.width)
+        assert all(torch.equal(own, whole[first::3]) for own, whole in zip(part.tokens, batch.tokens, strict=True))
+
+
 def test_a_view_is_shrunk_in_the_photos_own_colours() -> None:
     photo = np.zeros((8, 16, 3), np.uint8)
     photo[:, 8:] = 200

@@ -13,7 +13,7 @@ from weakclip.errors import WeakClipError
 from weakclip.process_pool import WorkerDiedError
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng
-from weakclip.training import cosine_schedule, polynomial_schedule, train
+from weakclip.training import backward, cosine_schedule, polynomial_schedule, train
 
 
 def test_cosine_schedule_rises_then_falls_to_the_minimum() -> None:
@@ -60,7 +60,7 @@ def run(
         modules={"model": model},
         optimizer=optimizer,
         iterations=25,
-        losses_of_step=losses,
+        gradients_of_step=lambda step: backward(losses(step)),
         rates_of_step=lambda step: [cosine_schedule(step, lr=0.1, iterations=25, warmup=2)],
         names_of_step=lambda step: [f"image_{step}"],
         folder=folder,
@@ -166,7 +166,7 @@ def test_a_worker_process_that_dies_is_reported_with_the_images_of_the_step(tmp_
             modules={"model": model},
             optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
             iterations=1,
-            losses_of_step=losses,
+            gradients_of_step=losses,
             rates_of_step=lambda step: [0.1],
             names_of_step=lambda step: ["a", "b"],
             folder=tmp_path,

@@ -23,11 +23,12 @@ from weakclip.deeplab.model import build_deeplab
 from weakclip.masks import IGNORE
 from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
-from weakclip.objective import Objective, losses_of_batch
+from weakclip.objective import Objective, descend
 from weakclip.pixel_loss import PLAIN, LossClamp
 from weakclip.process_pool import KeptProcesses
 from weakclip.ranks import joined, world
 from weakclip.supervision import Batch
+from weakclip.training import backward
 from weakclip.whole_batch import average_gradients, whole_batch
 
 BATCH = 4
@@ -40,7 +41,7 @@ KERNEL = CrfKernel(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=10, bilatera
 
 @dataclass(frozen=True)
 class Case:
-    """A network, made anew, and the loss of a part of the batch."""
+    """A network, made anew, and the loss of a part of the batch, whose gradients are added to the network's."""
 
     build: Callable[[], nn.Module]
     loss: Callable[[nn.Module, slice], Tensor]
@@ -63,7 +64,7 @@ BY_TORCH = replace(OBJECTIVE, boundary_kernel=replace(KERNEL, backend="torch"))
 AGAINST_NOISE = replace(OBJECTIVE, clamp=LossClamp(16, 100.0), balanced_score_map=True, affinity_weight=0.1, affinity_radius=4)
 
 
-def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIVE) -> Tensor:
+def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIVE, micro_batches: int = 1) -> Tensor:
     assert isinstance(model, WeakClip)
     tokens = torch.rand(BATCH, 65, 128, generator=torch.Generator().manual_seed(3))
     batch = Batch(
@@ -76,7 +77,7 @@ def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIV
         names=[],
         images=None if model.encoder is None else images()[part],
     )
-    losses = losses_of_batch(model.train(), batch, objective, start_crfs(KeptProcesses(1)))
+    losses = descend(model.train(), batch, objective, start_crfs(KeptProcesses(1)), None, micro_batches)
     return torch.stack(list(losses.values())).sum()
 
 
@@ -84,13 +85,13 @@ def deeplab_loss(model: nn.Module, part: slice) -> Tensor:
     """In double precision: many norms over few pixels make much of a rounding."""
     logits = model.train().double()(images()[part].double())
     enlarged = nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")
-    return PLAIN(enlarged, labels()[part])
+    return backward({"": PLAIN(enlarged, labels()[part])})[""]
 
 
 def cam_loss(model: nn.Module, part: slice) -> Tensor:
     visual = torch.rand(BATCH, 9, 8, generator=torch.Generator().manual_seed(3))
     tags = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 0]]).bool()
-    return tag_loss(tag_scores(model(visual[part]), 2, 0.2), tags[part])
+    return backward({"": tag_loss(tag_scores(model(visual[part]), 2, 0.2), tags[part])})[""]
 
 
 def slim_resnet38() -> nn.Module:
@@ -113,6 +114,7 @@ CASES = {
     "repaired": Case(repaired, weakclip_loss),
     "torch_crf": Case(repaired, partial(weakclip_loss, objective=BY_TORCH)),
     "noise": Case(repaired, partial(weakclip_loss, objective=AGAINST_NOISE)),
+    "micro_batches": Case(repaired, lambda model, part: weakclip_loss(model, part, AGAINST_NOISE, world().count)),
     "published": Case(
         lambda: build_published(
             start_from_clip(load_clip("mini", "mini"), 64, 2), blocks=(1, 3, 4), class_names=NAMES, sizes=SIZES
@@ -132,10 +134,9 @@ def step(case: Case, part: slice) -> dict[str, dict[str, Tensor]]:
     torch.manual_seed(5)  # the noise
     with whole_batch():
         loss = case.loss(model, part)
-    loss.backward()
     average_gradients(list(model.parameters()))
     return {
-        "loss": {"": world().average(loss.detach())},
+        "loss": {"": world().average(loss)},
         "gradients": {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
         "statistics": {name: value for name, value in model.named_buffers() if "running" in name},
     }

@@ -22,7 +22,7 @@ from weakclip.heap import give_back
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, losses_of_batch
+from weakclip.objective import Objective, descend
 from weakclip.prefetch import Prefetcher
 from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
@@ -34,7 +34,7 @@ from weakclip.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSchedule:
-    """``lr``: peak, reached after ``warmup`` steps; then a cosine."""
+    """``lr``: peak, reached after ``warmup`` steps; then a cosine. ``micro_batches``: see `weakclip.objective.descend`."""
 
     lr: float
     iterations: int
@@ -42,6 +42,7 @@ class AdaptationSchedule:
     weight_decay: float
     validate_every: int
     checkpoint_every: int
+    micro_batches: int = 1
 
 
 class TrainablePart(nn.Module):
@@ -99,17 +100,17 @@ def adapt(
     names: dict[int, list[str]] = {}
     target, texts = device(), model.fixed_texts()
 
-    processes = KeptProcesses(workers())
+    processes = KeptProcesses(workers(), apart=schedule.micro_batches > 1)
     start = start_crfs(processes)
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def gradients(step: int) -> dict[str, Tensor]:
         if model.recompute:
             give_back()  # what the last step has freed, or the room that differing steps have used adds up
         seed_torch(seed, "weakclip dropout", step)
         batch = make_batch(step).to(target)
         names.clear()
         names[step] = batch.names
-        return losses_of_batch(model.train(), batch, objective, start, texts)
+        return descend(model.train(), batch, objective, start, texts, schedule.micro_batches)
 
     with processes:
         train(
@@ -117,7 +118,7 @@ def adapt(
             modules={"model": TrainablePart(model)},
             optimizer=optimizer,
             iterations=schedule.iterations,
-            losses_of_step=losses,
+            gradients_of_step=gradients,
             rates_of_step=lambda step: tuning.rates(step, schedule),
             names_of_step=lambda step: names[step],
             folder=folder,

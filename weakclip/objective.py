@@ -23,6 +23,8 @@ from weakclip.pixel_loss import LossClamp, PixelLoss
 from weakclip.predicted_affinity import affinity_labels, affinity_loss, at_tokens, cosine_affinity
 from weakclip.supervision import Batch
 from weakclip.torch_crf import BatchCrf
+from weakclip.training import backward
+from weakclip.whole_batch import micro_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +53,76 @@ class Objective:
     affinity_radius: int = 0
 
 
-Targets = Callable[[Tensor], Tensor]
-"""Probabilities (B, K, S, S) -> the targets of the boundary loss, of the same shape."""
+Targets = Callable[[Tensor], Callable[[], Tensor]]
+"""Probabilities (B, K, S, S) -> the function that waits for the targets of the boundary loss, of the same shape."""
 
 
-def losses_of_batch(
-    model: WeakClip, batch: Batch, objective: Objective, start_crfs: StartCrfs, texts: Tensor | None = None
+def descend(
+    model: WeakClip,
+    batch: Batch,
+    objective: Objective,
+    start_crfs: StartCrfs,
+    texts: Tensor | None = None,
+    micro_batches: int = 1,
 ) -> dict[str, Tensor]:
-    """The weighted losses by name. ``texts``: see `WeakClip.forward`; for a training that does not move them."""
-    if objective.boundary_weight > 0:  # before anything is computed, for it begins in other processes
-        targets = boundary_targets(model.num_classes, batch, objective, start_crfs)
-    tokens = batch.tokens if batch.images is None else model.encode(batch.images)
-    if objective.affinity_weight > 0:
-        logits, scores, features = model.decode(tokens, batch.height, batch.width, texts)
-    else:
-        logits, scores = model(tokens, batch.height, batch.width, texts)
-    probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
+    """Adds the gradient of the objective on a batch to the network's parameters; returns the weighted losses by name.
+
+    ``texts``: see `WeakClip.forward`; for a training that does not move them. ``micro_batches``: into how many parts the batch
+    is split on its way through the network. The CRFs of one compute beside the network, which goes on with the next ones:
+    forward, and then, in the same order, backward. The losses are those of the whole batch, and its gradient is the sum of the
+    parts', so this is for networks without a norm over the batch.
+    """
+    parts = batch.micro_batches(micro_batches)
+    bounded = objective.boundary_weight > 0
+    # Before anything is computed, for they begin in other processes.
+    bounds = [boundary_targets(model.num_classes, part, objective, start_crfs) for part in parts] if bounded else []
+    encoded = model.texts() if texts is None else texts
+    shared = Cut(encoded)  # one pass through the text encoder and back, for all parts
+    outputs, waiting = [], []
+    for place, part in enumerate(parts):
+        with micro_batch(place, micro_batches, part.seeds.device):
+            tokens = part.tokens if part.images is None else model.encode(part.images)
+            logits, scores, features = model.decode(tokens, part.height, part.width, shared.leaf)
+        probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
+        outputs.append([Cut(probabilities), Cut(scores), *([Cut(features)] if objective.affinity_weight > 0 else [])])
+        if bounded:
+            waiting.append(bounds[place](probabilities.detach()))
+    whole = [in_turns([cut.leaf for cut in kind]) for kind in zip(*outputs, strict=True)]
+    losses = backward(losses_beside_boundary(whole, batch, objective))
+    for place, cuts in enumerate(outputs):
+        if bounded:
+            loss = objective.boundary_weight * boundary_loss(cuts[0].leaf, waiting[place]()) / micro_batches
+            losses["boundary_loss"] = losses.get("boundary_loss", 0) + backward({"": loss})[""]
+        back(cuts)
+        cuts.clear()  # what the part has kept for its gradient
+    back([shared])
+    return losses
+
+
+class Cut:
+    """A tensor of any shape whose gradient is gathered at a ``leaf`` of the same values, before it goes `back` once."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.leaf = tensor, tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def back(cuts: Sequence[Cut]) -> None:
+    """The gradients that have been gathered, from the tensors that were cut off, on to what these were computed from."""
+    reached = [cut for cut in cuts if cut.leaf.grad is not None]
+    torch.autograd.backward([cut.tensor for cut in reached], [cut.leaf.grad for cut in reached])
+
+
+def in_turns(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors (B, ...) of `Batch.micro_batches` as one of the whole batch."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts), dim=1).flatten(0, 1)
+
+
+def losses_beside_boundary(outputs: Sequence[Tensor], batch: Batch, objective: Objective) -> dict[str, Tensor]:
+    """The weighted losses by name, but for that of the boundaries. ``outputs``: probabilities (B, K, S, S), the score map
+    (B, K, h, w) and, for the affinity loss, the features (B, D, 4 h, 4 w) of the decode head."""
+    probabilities, scores, *features = outputs
     seeds = shrink_seeds(batch.seeds, probabilities.shape[2:])
     losses = {"seeding_loss": seeding_loss(probabilities, cues(seeds, probabilities.shape[1]), objective.clamp)}
-    if objective.boundary_weight > 0:
-        losses["boundary_loss"] = objective.boundary_weight * boundary_loss(probabilities, targets(probabilities.detach()))
     losses["score_map_loss"] = objective.score_map_weight * score_map_loss(
         scores,
         batch.seeds,
@@ -79,7 +131,7 @@ def losses_of_batch(
         PixelLoss(objective.clamp, objective.balanced_score_map),
     )
     if objective.affinity_weight > 0:
-        affinity = cosine_affinity(at_tokens(features, batch.height, batch.width))
+        affinity = cosine_affinity(at_tokens(features[0], batch.height, batch.width))
         pairs = affinity_labels(shrink_seeds(batch.seeds, (batch.height, batch.width)), objective.affinity_radius)
         losses["affinity_loss"] = objective.affinity_weight * affinity_loss(affinity, pairs)
     return losses
@@ -103,10 +155,20 @@ def boundary_targets(num_classes: int, batch: Batch, objective: Objective, start
     """What the dense CRF, or PAR, makes of the probabilities of a batch; what does not need them begins at once."""
     kernel = objective.boundary_kernel
     if isinstance(kernel, ParKernel):
-        return partial(par_targets, batch=batch, objective=objective, kernel=kernel)
+        return at_once(partial(par_targets, batch=batch, objective=objective, kernel=kernel))
     if kernel.backend == "torch":
-        return torch_crf_targets(num_classes, batch, objective, kernel)
+        return at_once(torch_crf_targets(num_classes, batch, objective, kernel))
     return crf_targets(num_classes, batch, objective, kernel, start_crfs)
+
+
+def at_once(targets: Callable[[Tensor], Tensor]) -> Targets:
+    """Targets that are computed, or queued on a GPU, when their probabilities (B, K, S, S) are there."""
+
+    def ask(probabilities: Tensor) -> Callable[[], Tensor]:
+        made = targets(probabilities)
+        return lambda: made
+
+    return ask
 
 
 def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kernel: ParKernel) -> Tensor:
@@ -133,18 +195,22 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
     rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     columns = torch.tensor([index for classes in present for index in classes])
 
-    def targets(probabilities: Tensor) -> Tensor:
+    def ask(probabilities: Tensor) -> Callable[[], Tensor]:
         chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
-        refined = np.concatenate(infer([renormalise(value.numpy()) for value in chosen]))
-        target = torch.zeros_like(probabilities)
-        target[rows, columns] = from_host(torch.from_numpy(refined), target.device)
-        return target
+        results = infer([renormalise(value.numpy()) for value in chosen])
 
-    return targets
+        def targets() -> Tensor:
+            target = torch.zeros_like(probabilities)
+            target[rows, columns] = from_host(torch.from_numpy(np.concatenate(results())), target.device)
+            return target
+
+        return targets
+
+    return ask
 
 
-def torch_crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel) -> Targets:
-    """What `crf_targets` gives, (B, K, S, S), for all images together and on their device; lattices are built here.
+def torch_crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel) -> Callable[[Tensor], Tensor]:
+    """What `crf_targets` waits for, (B, K, S, S), for all images together and on their device; lattices are built here.
 
     The CRF sees (B, n, S, S) of them, n being the most labels that an image has.
     """

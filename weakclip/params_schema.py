@@ -225,6 +225,9 @@ class WeakClipParams(Section):
     recompute: bool
     """Whether the repaired variant computes inner values again for the gradient instead of keeping them: less memory, more
     time, the same weights."""
+    micro_batches: Count
+    """Parts of a batch that the repaired variant computes one after the other, so that the CRFs of the boundary loss compute
+    on CPU cores while the network goes on on a GPU; divides `batch_size`. The losses are those of the whole batch."""
 
 
 class MasksParams(Section):

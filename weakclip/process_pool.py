@@ -73,11 +73,12 @@ def process_pool(count: int) -> Executor:
 class KeptProcesses:
     """Processes that are told apart: what a task leaves in one of them is there for that one's next task.
 
-    They are started when they are first needed; one alone is this process. Usable as a context, at whose end they are gone.
+    They are started when they are first needed; one alone is this process, unless it is to be ``apart``. Usable as a context,
+    at whose end they are gone.
     """
 
-    def __init__(self, count: int) -> None:
-        self._executors: dict[int, Executor] = {} if count > 1 else {0: ThisProcess()}
+    def __init__(self, count: int, *, apart: bool = False) -> None:
+        self._executors: dict[int, Executor] = {} if count > 1 or apart else {0: ThisProcess()}
         self._count = count
 
     def __len__(self) -> int:

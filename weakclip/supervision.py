@@ -45,6 +45,22 @@ class Batch:
         images = None if self.images is None else self.images.to(device, non_blocking=True)
         return replace(self, tokens=tokens, images=images, seeds=self.seeds.to(device, non_blocking=True))
 
+    def micro_batches(self, count: int) -> list[Batch]:
+        """The batch in so many parts of one size, whose images take turns: as many processes that share the batch evenly have,
+        together and in their order, the same images in each part."""
+        return [
+            replace(
+                self,
+                tokens=[block[first::count] for block in self.tokens],
+                photos=self.photos[first::count],
+                seeds=self.seeds[first::count],
+                tags=self.tags[first::count],
+                names=self.names[first::count],
+                images=None if self.images is None else self.images[first::count],
+            )
+            for first in range(count)
+        ]
+
 
 @dataclass(frozen=True)
 class CachedViews:

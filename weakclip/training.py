@@ -120,7 +120,7 @@ def train(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     iterations: int,
-    losses_of_step: Callable[[int], dict[str, Tensor]],
+    gradients_of_step: Callable[[int], Mapping[str, Tensor]],
     rates_of_step: Callable[[int], Sequence[float]],
     names_of_step: Callable[[int], Sequence[str]],
     folder: Path,
@@ -132,10 +132,11 @@ def train(
 ) -> None:
     """Runs the steps that are not yet done.
 
-    ``losses_of_step(step)``: named scalar losses, their sum is minimised; those of a rank's part of the batch, whose mean over
-    the ranks is the loss of the batch. ``rates_of_step(step)``: a learning rate per parameter group. ``names_of_step(step)``:
-    the images of the batch, or of the rank's part of it, for the error message. ``folder``: where the checkpoint lives.
-    ``validate(step)`` runs after every ``validate_every`` steps and after the last one, on the main rank.
+    ``gradients_of_step(step)``: adds the gradients of named scalar losses, whose sum is minimised, and returns the losses (see
+    `backward`); those of a rank's part of the batch, whose mean over the ranks is the loss of the batch.
+    ``rates_of_step(step)``: a learning rate per parameter group. ``names_of_step(step)``: the images of the batch, or of the
+    rank's part of it, for the error message. ``folder``: where the checkpoint lives. ``validate(step)`` runs after every
+    ``validate_every`` steps and after the last one, on the main rank.
 
     Raises `WeakClipError` when a loss, a gradient or a weight that is to be kept is not finite, with the step and the names;
     the last checkpoint is kept.
@@ -155,15 +156,14 @@ def train(
                 group["lr"] = rate
             try:
                 with whole_batch():
-                    losses = losses_of_step(step)
+                    losses = gradients_of_step(step)
             except WorkerDiedError as error:
                 raise WorkerDiedError([f"step {step} of {title}, images {', '.join(names_of_step(step))}"]) from error
             stacked = torch.stack(list(losses.values()))
-            values = dict(zip(losses, world().average(stacked.detach()).tolist(), strict=True))
+            values = dict(zip(losses, world().average(stacked).tolist(), strict=True))
             not_finite = partial(_not_finite, title, step, values, names_of_step, checkpoint)
             if not all(math.isfinite(value) for value in values.values()):
                 raise not_finite("a loss")
-            stacked.sum().backward()
             average_gradients(trained)
             # A finite loss can have other gradients, and after the last step no loss would tell.
             if not _finite([parameter.grad for parameter in trained if parameter.grad is not None]):
@@ -184,6 +184,12 @@ def train(
             bar.advance(1, note="  ".join(f"{name} {value:.3f}" for name, value in values.items()))
     if main:
         save_checkpoint(checkpoint, iterations, modules, optimizer)
+
+
+def backward(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adds the gradients of the sum of scalar losses to those of what they were computed from; returns the mere losses."""
+    torch.stack(list(losses.values())).sum().backward()
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _finite(tensors: Sequence[Tensor]) -> bool:

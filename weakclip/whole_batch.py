@@ -2,7 +2,8 @@
 
 Two kinds of layers look beyond a single image. Batch norms take their statistics from all images of a batch, and noise
 (dropout, dropped paths) is drawn for all of them in one go. Inside `whole_batch` statistics are those of all ranks' parts, and
-noise is drawn for the whole batch, of which each rank uses its part: every rank must stand at the same random state.
+noise is drawn for the whole batch, of which each rank uses its part: every rank must stand at the same random state. Inside
+`micro_batch` a rank's part, or all of the batch, is itself computed in parts.
 
 torch's own SyncBatchNorm needs a GPU, and would have to take the place of layers of timm and segmentation_models_pytorch.
 """
@@ -10,7 +11,7 @@ torch's own SyncBatchNorm needs a GPU, and would have to take the place of layer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -29,6 +30,28 @@ def whole_batch() -> Iterator[None]:
         return
     with _WholeBatch():
         yield
+
+
+@contextmanager
+def micro_batch(place: int, count: int, device: torch.device) -> Iterator[None]:
+    """What networks compute in the block, on that device, is for every ``count``-th image of the batch, from ``place`` on.
+
+    Random states after the block are those before it, so that all micro-batches have their parts of the same noise. Norms over
+    the batch are not for this.
+    """
+    global _place, _micro_batches
+    if count == 1:
+        yield
+        return
+    _place, _micro_batches = place, count
+    try:
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            _WholeBatch() if world().count == 1 else nullcontext(),
+        ):
+            yield
+    finally:
+        _place, _micro_batches = 0, 1
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
@@ -50,6 +73,10 @@ def mean_count(marked: Tensor) -> Tensor:
     if world().count == 1:
         return count.clamp_min(1)
     return world().average(count).clamp_min(1 / world().count)
+
+
+_place, _micro_batches = 0, 1
+"""The micro-batch that is computed, and how many there are."""
 
 
 class _WholeBatch(TorchFunctionMode):
@@ -112,22 +139,21 @@ def dropout(inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool
     """`torch.nn.functional.dropout` of (B, ...), with noise for the batch of all ranks."""
     if not training or p == 0:
         return inputs
-    ones = torch.ones_like(torch.cat([inputs.detach()] * world().count))  # so laid out as the whole batch would be
-    return inputs * functional.dropout(ones, p)[_part(ones)]
+    ones = torch.ones_like(torch.cat([inputs.detach()] * _parts()))  # so laid out as the whole batch would be
+    return inputs * _own(functional.dropout(ones, p))
 
 
 def dropout2d(inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """`torch.nn.functional.dropout2d` of (B, C, H, W), with noise for the batch of all ranks."""
     if not training or p == 0:
         return inputs
-    ones = inputs.new_ones(len(inputs) * world().count, inputs.shape[1], 1, 1)
-    return inputs * functional.dropout2d(ones, p)[_part(ones)]
+    ones = inputs.new_ones(len(inputs) * _parts(), inputs.shape[1], 1, 1)
+    return inputs * _own(functional.dropout2d(ones, p))
 
 
 def bernoulli(inputs: Tensor, p: float = 0.5) -> Tensor:
     """`torch.Tensor.bernoulli_`, by which timm chooses the paths that it drops, one for each image."""
-    whole = inputs.new_empty(len(inputs) * world().count, *inputs.shape[1:]).bernoulli_(p)
-    return inputs.copy_(whole[_part(whole)])
+    return inputs.copy_(_own(inputs.new_empty(len(inputs) * _parts(), *inputs.shape[1:]).bernoulli_(p)))
 
 
 _REPLACED: Final[dict[Callable[..., Any], Callable[..., Any]]] = {
@@ -138,8 +164,13 @@ _REPLACED: Final[dict[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def _part(whole: Tensor) -> slice:
-    return world().part(len(whole), "the batch")
+def _parts() -> int:
+    return world().count * _micro_batches
+
+
+def _own(whole: Tensor) -> Tensor:
+    """Of a tensor (B, ...) of the whole batch what belongs to this rank's images, or to those of them that are computed now."""
+    return whole[world().part(len(whole), "the batch")][_place::_micro_batches]
 
 
 def _channels(values: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_
 from weakclip.masks import IGNORE
 from weakclip.network.published import MovingImageEncoder
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, boundary_targets, losses_of_batch, probabilities_at
+from weakclip.objective import Objective, boundary_targets, descend, probabilities_at
 from weakclip.pseudo_masks import predictor
 from weakclip.released.names import our_name
 from weakclip.released.training import crf_photos, image_batch, released_groups, released_objective, released_rates
@@ -128,17 +128,18 @@ def training() -> Arrays:
     with torch.no_grad():
         logits, _ = model(model.encode(images), batch.height, batch.width)
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
-    target = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)(probabilities)
+    target = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)(
+        probabilities
+    )()
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []
     for step in range(schedule.iterations):
         for group, rate in zip(optimizer.param_groups, released_rates(step, schedule), strict=True):
             group["lr"] = rate
-        losses = losses_of_batch(model, batch, objective, START_CRFS)
-        history.append([losses[name].item() for name in sorted(losses)])
         optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        losses = descend(model, batch, objective, START_CRFS)
+        history.append([losses[name].item() for name in sorted(losses)])
         if step == 0:
             norms = [float(parameter.grad.norm()) for _, parameter in model.named_parameters() if parameter.grad is not None]
             arrays["grad_norms/all"] = np.array(norms)
@@ -148,7 +149,7 @@ def training() -> Arrays:
     arrays["mini_training/update_norms"] = np.array(moved)
     model = own_network().train()
     without_drops(model)
-    losses = losses_of_batch(model, batch, objective, START_CRFS)
+    losses = descend(model, batch, objective, START_CRFS)
     arrays["trainmode/losses"] = np.array([losses[name].item() for name in sorted(losses)])
     arrays["trainmode/running_mean"] = model.pyramid.to_4x[2].running_mean.numpy()
     return arrays

@@ -2,12 +2,14 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stages import _cli, generate_masks, train_weakclip
@@ -76,6 +78,33 @@ def test_values_computed_again_for_the_gradient_give_the_same_weights(monkeypatc
     change_params(Path("params.yaml"), {"weakclip.recompute": True})
     train_weakclip.main()
     assert again and (OUTS[0] / "weakclip.safetensors").read_bytes() == kept
+
+
+def test_micro_batches_give_the_same_weights_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    decode = weakclip.WeakClip.decode
+
+    def watched(self: weakclip.WeakClip, tokens: Sequence[Tensor], *others: object) -> object:
+        if self.training:
+            sizes.append(len(tokens[0]))
+        return decode(self, tokens, *others)
+
+    monkeypatch.setattr(weakclip.WeakClip, "decode", watched)
+    train_weakclip.main()
+    whole, steps = load_file(OUTS[0] / "weakclip.safetensors"), len(sizes)
+    change_params(Path("params.yaml"), {"weakclip.micro_batches": 2})
+    train_weakclip.main()
+    assert sizes[steps:] == [size // 2 for size in sizes[:steps] for _ in range(2)]
+    parts = load_file(OUTS[0] / "weakclip.safetensors")
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, atol=1e-3, rtol=0, msg=name)
+
+
+def test_micro_batches_that_do_not_divide_a_batch_are_refused() -> None:
+    change_params(Path("params.yaml"), {"weakclip.micro_batches": 3})
+    with pytest.raises(WeakClipError, match=r"weakclip\.micro_batches is 3, which does not divide the \d+ images"):
+        train_weakclip.main()
 
 
 def test_curves_can_be_watched_where_dvc_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,15 +238,15 @@ def test_a_killed_published_run_ends_with_the_same_bytes(monkeypatch: pytest.Mon
     for folder in OUTS:
         shutil.rmtree(folder)
     shutil.rmtree(".resume")
-    losses, calls = adaptation.losses_of_batch, iter(range(99))
+    descend, calls = adaptation.descend, iter(range(99))
 
     def killed(*arguments: object) -> dict[str, Tensor]:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        return losses(*arguments)
+        return descend(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(adaptation, "losses_of_batch", killed)
+        patch.setattr(adaptation, "descend", killed)
         train_weakclip.main()
     train_weakclip.main()
     assert outs() == undisturbed

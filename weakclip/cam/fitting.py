@@ -19,7 +19,7 @@ from weakclip.ranks import world
 from weakclip.runlog import StepLog
 from weakclip.sampling import batch_indices
 from weakclip.seeding import rng
-from weakclip.training import cosine_schedule, train
+from weakclip.training import backward, cosine_schedule, train
 
 BEST_TOKENS = 0.1
 """Share of an image's tokens that its tag score is the mean of: about the size of a small object."""
@@ -97,7 +97,7 @@ def fit_classifier(
             modules={"classifier": classifier},
             optimizer=optimizer,
             iterations=training.iterations,
-            losses_of_step=losses,
+            gradients_of_step=lambda step: backward(losses(step)),
             rates_of_step=lambda step: [cosine_schedule(step, lr=training.lr, iterations=training.iterations, warmup=0)],
             names_of_step=lambda step: [records[index].image_id for index in images(step)[part]],
             folder=folder,

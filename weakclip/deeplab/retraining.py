@@ -29,7 +29,7 @@ from weakclip.pixel_loss import PLAIN, PixelLoss
 from weakclip.ranks import leave_to_main, world
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
-from weakclip.training import train
+from weakclip.training import backward, train
 from weakclip.weights import save_weights
 
 VALIDATION_IMAGES: Final = 200
@@ -102,7 +102,7 @@ def retrain(
             modules=modules,
             optimizer=recipe.optimizer,
             iterations=settings.iterations,
-            losses_of_step=losses,
+            gradients_of_step=lambda step: backward(losses(step)),
             rates_of_step=recipe.rates_of_step,
             names_of_step=batches.names,
             folder=folder,

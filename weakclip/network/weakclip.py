@@ -113,7 +113,7 @@ class WeakClip(nn.Module):
         tokens, others = (tokens, None) if self.second is None else (tokens[:-1], tokens[-1])
         with arithmetic(self.precision):
             if texts is None:
-                texts = self._through(self.text_encoder)
+                texts = self.texts()
             visual = self.projection(tokens[-1])  # (B, 1 + h w, E)
             texts = texts.expand(len(visual), -1, -1)
             if self.co_attention is not None:
@@ -124,14 +124,16 @@ class WeakClip(nn.Module):
             logits, features = self.head(self._through(self._levels, maps, scores, second), self.recompute)
         return Decoded(logits.float(), scores.float(), features.float())
 
+    def texts(self) -> Tensor:
+        """The embeddings (T, E) of the texts, with gradients where they are trained."""
+        with arithmetic(self.precision):
+            texts: Tensor = self._through(self.text_encoder)
+        return texts
+
     @torch.no_grad()
     def fixed_texts(self) -> Tensor | None:
         """The embeddings (T, E) for a whole training, or None where it moves them."""
-        if not self.text_encoder.fixed:
-            return None
-        with arithmetic(self.precision):
-            texts: Tensor = self.text_encoder()
-        return texts
+        return self.texts() if self.text_encoder.fixed else None
 
     def _through(self, part: Callable[..., Any], *inputs: Any) -> Any:
         return recomputed(part, *inputs) if self.recompute else part(*inputs)

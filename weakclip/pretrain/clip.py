@@ -35,7 +35,7 @@ from weakclip.pretrain.teacher import load_word_maps, word_targets
 from weakclip.resume import ResumeSlot, fingerprint
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
-from weakclip.training import cosine_schedule, train
+from weakclip.training import backward, cosine_schedule, train
 from weakclip.weights import load_into, load_weights, save_weights
 
 
@@ -196,8 +196,8 @@ def pretrain_clip(
         modules={"model": model},
         optimizer=optimizer,
         iterations=recipe.iterations,
-        losses_of_step=lambda step: losses_of_canvases(
-            model.train(), compose(bank, targets, recipe, step), recipe, step, tokenizer
+        gradients_of_step=lambda step: backward(
+            losses_of_canvases(model.train(), compose(bank, targets, recipe, step), recipe, step, tokenizer)
         ),
         rates_of_step=rates,
         names_of_step=lambda step: [f"step {step} of world {recipe.world}"],

@@ -31,7 +31,7 @@ from weakclip.pretrain.scenes import SceneBank, draw_bank
 from weakclip.resume import ResumeSlot, fingerprint
 from weakclip.runlog import StepLog
 from weakclip.seeding import rng, seed_torch
-from weakclip.training import cosine_schedule, train
+from weakclip.training import backward, cosine_schedule, train
 from weakclip.weights import save_weights
 
 WORDS: Final = CLASS_NAMES + BACKGROUND_WORDS
@@ -193,7 +193,9 @@ def pretrain_encoder(*, recipe: EncoderRecipe, folder: Path, out: Path, log: Ste
         modules={"model": model},
         optimizer=optimizer,
         iterations=recipe.iterations,
-        losses_of_step=lambda step: losses_of_canvases(model.train(), compose(bank.images, named, recipe, step), recipe),
+        gradients_of_step=lambda step: backward(
+            losses_of_canvases(model.train(), compose(bank.images, named, recipe, step), recipe)
+        ),
         rates_of_step=rates,
         names_of_step=lambda step: [f"step {step} of world {recipe.world}"],
         folder=folder,
