@@ -21,7 +21,7 @@ from benchmarks.kept import keep, kept, shown, write
 from benchmarks.machine import PAGE, RESULTS, ROOT
 from benchmarks.rows import Row, parse, repeated, table
 
-PARTS: Final = ("pipeline", "store", "scoring", "crf", "caching", "train_step", "mask_generation")
+PARTS: Final = ("pipeline", "store", "scoring", "crf", "caching", "train_step", "micro_batches", "mask_generation")
 
 
 def main(

@@ -88,15 +88,15 @@ def descend(
         if bounded:
             waiting.append(bounds[place](probabilities.detach()))
     whole = [in_turns([cut.leaf for cut in kind]) for kind in zip(*outputs, strict=True)]
-    losses = backward(losses_beside_boundary(whole, batch, objective))
+    found = backward(losses_beside_boundary(whole, batch, objective))
     for place, cuts in enumerate(outputs):
         if bounded:
             loss = objective.boundary_weight * boundary_loss(cuts[0].leaf, waiting[place]()) / micro_batches
-            losses["boundary_loss"] = losses.get("boundary_loss", 0) + backward({"": loss})[""]
+            found["boundary_loss"] = found.get("boundary_loss", 0) + backward({"": loss})[""]
         back(cuts)
         cuts.clear()  # what the part has kept for its gradient
     back([shared])
-    return losses
+    return found
 
 
 class Cut:

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import caching, crf, growth, mask_generation, scoring, store, train_step
+from benchmarks import caching, crf, growth, mask_generation, micro_batches, scoring, store, train_step
 from benchmarks.__main__ import growth_rows
 from benchmarks.growth import Measured, table
 from benchmarks.kept import keep
@@ -80,7 +80,7 @@ def test_growth_is_shown_by_image_and_in_all() -> None:
     assert lines[4] == ["refine,", "MB", "since", "its", "start", "99", "149"]
 
 
-@pytest.mark.parametrize("part", [caching, crf, mask_generation, scoring, store, train_step])
+@pytest.mark.parametrize("part", [caching, crf, mask_generation, micro_batches, scoring, store, train_step])
 def test_every_part_runs_at_its_small_size(part: ModuleType) -> None:
     rows = part.measure(quick=True, rounds=1)
     assert rows and all(row.ratio > 0 for row in rows)

@@ -1,0 +1,85 @@
+"""A training step whose boundary CRFs are waited for, against one that goes on with another micro-batch beside them.
+
+Where the network has a GPU, the CPU cores are free for the CRFs. That is imitated: the network has one thread, all CRFs one
+process on another core, and the maps are as large as those of the presets for real data. The same steps without the boundary
+loss tell what waiting for the CRFs adds.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import torch
+
+from benchmarks.command import run, scratch
+from benchmarks.pairs import Pair, alternate
+from benchmarks.rows import Row, compared, significant
+from benchmarks.sides import Gate, Side
+from benchmarks.sizes import FULL, MINI
+from benchmarks.train_step import CROPS, parameters, prepare
+from stages.train_weakclip import training
+from weakclip.boundary_crf import start_crfs
+from weakclip.datasets.index import read_dataset
+from weakclip.features.store import FeatureStore
+from weakclip.network.variants import build_variant
+from weakclip.objective import descend
+from weakclip.process_pool import KeptProcesses
+from weakclip.seeding import seed_torch
+
+KINDS: Final = {"waited": (1, 1.0), "beside": (2, 1.0), "without": (1, 0.0), "without_beside": (2, 0.0)}
+"""Micro-batches and weight of the boundary loss."""
+
+
+def measure(quick: bool, rounds: int | None) -> list[Row]:
+    """Steps of one and of two micro-batches, with the boundary loss and without it."""
+    size = MINI.params().weakclip.loss_size if quick else FULL.params().weakclip.loss_size
+    with scratch() as folder, ExitStack() as stack:
+        prepare(MINI, folder)
+        sides = {kind: stack.enter_context(Side(steps, folder, size, *values)) for kind, values in KINDS.items()}
+        seconds = alternate(sides, rounds or (2 if quick else 15))
+    times = {kind: median(values) for kind, values in seconds.items()}
+    added = {kind: times[kind] - times["without"] for kind in ("waited", "beside")}
+    return [
+        compared(
+            "train_step_crfs_beside",
+            Pair(seconds["beside"], seconds["waited"]),
+            f"a step of two micro-batches, one that waits for its boundary CRFs; mini size, batch {MINI.batch_size}, maps of "
+            f"{size} x {size}, one thread for the network and one process for the CRFs",
+            seconds_without_boundary_loss=significant(times["without"]),
+            seconds_without_boundary_loss_in_two=significant(times["without_beside"]),
+            seconds_that_the_boundary_loss_adds={kind: significant(value) for kind, value in added.items()},
+        )
+    ]
+
+
+def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary_weight: float) -> None:
+    """Losses and gradients of one batch, again and again."""
+    torch.set_num_threads(1)
+    p = parameters(MINI, "cached")
+    w = p.weakclip.model_copy(update={"loss_size": loss_size, "boundary_weight": boundary_weight})
+    p = p.model_copy(update={"weakclip": w})
+    store = FeatureStore(folder / f"features_{CROPS}")
+    seed_torch("benchmark training")
+    network = build_variant(
+        w.variant,
+        MINI.clip(),
+        blocks=store.blocks,
+        classes=MINI.classes,
+        sizes=MINI.sizes(),
+        image_size=p.clip.image_size,
+    )
+    make, objective, _ = training(p, network, store, read_dataset(folder / "dataset").training, folder / "masks")
+    model, batch = network.model.train(), make(0).to(torch.device("cpu"))
+    with KeptProcesses(1, apart=True) as processes:
+        start = start_crfs(processes)
+        while True:
+            gate()
+            model.zero_grad()
+            descend(model, batch, objective, start, micro_batches=micro_batches)
+
+
+if __name__ == "__main__":
+    run(measure)
