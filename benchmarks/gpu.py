@@ -80,10 +80,10 @@ def main(
         f"{card()}, networks in {precision}: "
         + ", ".join(f"{peak / 1e12:.4g} TFLOP/s in {name}" for name, peak in peaks.items())
     )
-    print("path                images/s  GFLOP/image  " + "  ".join(f"share of {name}" for name in peaks))
+    print("path                       images/s  GFLOP/image  " + "  ".join(f"share of {name}" for name in peaks))
     for one in found:
         shares = "  ".join(f"{100 * one.share(peak):.1f} %".ljust(len(f"share of {name}")) for name, peak in peaks.items())
-        print(f"{one.name:18}  {one.images_per_second:<8.4g}  {one.flops / 1e9:<11.4g}  {shares}".rstrip())
+        print(f"{one.name:25}  {one.images_per_second:<8.4g}  {one.flops / 1e9:<11.4g}  {shares}".rstrip())
     if out is not None:
         write_json(
             out,
