@@ -135,13 +135,13 @@ def measure_caching(size: Size, folder: Path, quick: bool, precision: str) -> Th
 
 
 def measure_training(size: Size, folder: Path, precision: str) -> list[Throughput]:
-    """Steps from cached features, as they are, in two micro-batches and with the boundary CRF in torch, and encoded online.
+    """Steps from cached features, as in the preset, in one micro-batch and with the boundary CRF in torch, and encoded online.
 
     Operations are those of the network's passes.
     """
     steps = 4
     found = []
-    for kind in ("cached", "in_micro_batches", "crf_in_torch", "online"):
+    for kind in ("cached", "one_micro_batch", "crf_in_torch", "online"):
         with ExitStack() as stack:
             side = stack.enter_context(
                 Side(step_by_step, folder, size.name, kind, precision, environment={"WEAKCLIP_DEVICE": str(device())})

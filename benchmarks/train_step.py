@@ -39,7 +39,7 @@ KINDS: Final = ("cached", "bf16", "lean", "online", "released")
 FREE_STEPS: Final = {
     "cached": 6,
     "crf_in_torch": 6,
-    "in_micro_batches": 6,
+    "one_micro_batch": 6,
     "bf16": 2,
     "lean": 2,
     "online": 2,
@@ -214,7 +214,7 @@ def parameters(size: Size, kind: str) -> Params:
         "variant": variant,
         "token_crop": 1.0,
         "recompute": kind == "lean",
-        "micro_batches": 2 if kind == "in_micro_batches" else 1,
+        "micro_batches": 1 if kind in ("released", "one_micro_batch") else p.weakclip.micro_batches,
         "boundary_crf": p.weakclip.boundary_crf.model_copy(update={"backend": backend}),
     }
     return p.model_copy(update={"weakclip": p.weakclip.model_copy(update=changes)})

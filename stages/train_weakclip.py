@@ -8,6 +8,7 @@ Costs:  ``weakclip.iterations`` steps; a GPU for ViT-B/16; 81 s for the mini wor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -168,11 +169,6 @@ def training(
     """Batches, losses and rates of the variant."""
     w = p.weakclip
     part = world().part(w.batch_size, "weakclip.batch_size")
-    if (images := part.stop - part.start) % w.micro_batches:
-        raise WeakClipError(
-            f"weakclip.micro_batches is {w.micro_batches}, which does not divide the {images} images of a process's batch",
-            "set it to a number that does, or weakclip.batch_size to a multiple of it",
-        )
     if w.variant == "published":
         augmentation = TrainingAugmentation(
             base_size=p.masks.base_size,
@@ -236,8 +232,17 @@ def schedule(p: Params) -> AdaptationSchedule:
         weight_decay=w.weight_decay,
         validate_every=w.validate_every,
         checkpoint_every=w.checkpoint_every,
-        micro_batches=w.micro_batches,
+        micro_batches=micro_batches(p),
     )
+
+
+def micro_batches(p: Params) -> int:
+    """As many as there shall be and divide a process's images; one where no CPU core computes for the boundary loss."""
+    w = p.weakclip
+    if w.boundary_weight == 0 or w.boundary_algorithm != "dense_crf" or w.boundary_crf.backend != "pydensecrf":
+        return 1
+    part = world().part(w.batch_size, "weakclip.batch_size")
+    return math.gcd(w.micro_batches, part.stop - part.start)
 
 
 if __name__ == "__main__":

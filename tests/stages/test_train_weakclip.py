@@ -21,6 +21,7 @@ from weakclip.errors import WeakClipError
 from weakclip.network import weakclip
 from weakclip.network.published import start_from_clip
 from weakclip.network.trained import load_weakclip
+from weakclip.params import load
 from weakclip.released.names import our_name
 from weakclip.runlog import StepLog
 from weakclip.sampling import held_out
@@ -90,21 +91,27 @@ def test_micro_batches_give_the_same_weights_but_for_rounding(monkeypatch: pytes
         return decode(self, tokens, *others)
 
     monkeypatch.setattr(weakclip.WeakClip, "decode", watched)
+    change_params(Path("params.yaml"), {"weakclip.batch_size": 6})
     train_weakclip.main()
     whole, steps = load_file(OUTS[0] / "weakclip.safetensors"), len(sizes)
-    change_params(Path("params.yaml"), {"weakclip.micro_batches": 2})
+    # As many of four as divide a batch of six.
+    change_params(Path("params.yaml"), {"weakclip.micro_batches": 4})
     train_weakclip.main()
-    assert sizes[steps:] == [size // 2 for size in sizes[:steps] for _ in range(2)]
+    assert sizes[:steps] == [6] * steps and sizes[steps:] == [3] * 2 * steps
     parts = load_file(OUTS[0] / "weakclip.safetensors")
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, atol=1e-3, rtol=0, msg=name)
 
 
-def test_micro_batches_that_do_not_divide_a_batch_are_refused() -> None:
-    change_params(Path("params.yaml"), {"weakclip.micro_batches": 3})
-    with pytest.raises(WeakClipError, match=r"weakclip\.micro_batches is 3, which does not divide the \d+ images"):
-        train_weakclip.main()
+@pytest.mark.parametrize(
+    "change", [{"boundary_weight": 0.0}, {"boundary_algorithm": "par"}, {"boundary_crf.backend": "torch"}], ids=str
+)
+def test_where_no_cpu_core_computes_targets_there_is_one_micro_batch(change: dict[str, object]) -> None:
+    change_params(Path("params.yaml"), {"weakclip.batch_size": 4, "weakclip.micro_batches": 2})
+    assert train_weakclip.schedule(load(Path("params.yaml"))).micro_batches == 2
+    change_params(Path("params.yaml"), {f"weakclip.{name}": value for name, value in change.items()})
+    assert train_weakclip.schedule(load(Path("params.yaml"))).micro_batches == 1
 
 
 def test_curves_can_be_watched_where_dvc_looks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
