@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -29,6 +29,7 @@ from weakclip.features.cache import cache_features
 from weakclip.features.plan import ViewRecipe
 from weakclip.features.store import FeatureStore
 from weakclip.network.variants import build_variant
+from weakclip.network.weakclip import Decoded, WeakClip
 from weakclip.params import Params
 from weakclip.prefetch import Prefetcher
 from weakclip.runlog import StepLog
@@ -173,7 +174,9 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
         recompute=p.weakclip.recompute,
     )
     make, objective, tuning = training(p, network, store, records, folder / "masks")
-    torch.autograd.set_detect_anomaly(kind == "released", check_nan=True)
+    if kind == "released":
+        torch.autograd.set_detect_anomaly(True, check_nan=True)
+        hold_outputs(network.model)
     validation = Validation(records=(), store=store, seed_folder=folder / "masks", num_classes=size.classes.num_classes)
     with closing(WatchedPrefetcher(make, last=NEVER)) as batches:
         began = 0.0
@@ -202,6 +205,21 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
             log=StepLog(slot / "plots"),
             tuning=replace(tuning, rates=rates),
         )
+
+
+def hold_outputs(model: WeakClip) -> None:
+    """Keep what a step has computed, and what that was computed from, until the next one has computed its own.
+
+    The released code's runner does (mmcv: ``self.outputs``, with the loss); a gigabyte at full size.
+    """
+    decode, held = model.decode, list[Decoded]()
+
+    def decode_and_hold(*inputs: Any) -> Decoded:
+        outputs = decode(*inputs)
+        held[:] = [outputs]
+        return outputs
+
+    model.decode = decode_and_hold  # type: ignore[method-assign, assignment]
 
 
 def parameters(size: Size, kind: str) -> Params:
