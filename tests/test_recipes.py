@@ -17,7 +17,10 @@ DATASETS = ("voc12", "coco14")
 
 # What the released code does otherwise than `repaired`; every other value is the same in both.
 SEEDS = {"cam.source", "cam.import_folder", "cam.scales", "cam.flip"}
-METHOD = {"weakclip.variant", "weakclip.loss_size", "weakclip.held_out_share", "masks.tag_filter", "crf.tag_limited"}
+METHOD = {
+    *("weakclip.variant", "weakclip.loss_size", "weakclip.held_out_share", "weakclip.micro_batches"),
+    *("masks.tag_filter", "crf.tag_limited"),
+}
 RETRAINING = {"network", "encoder", "encoder_weights", "output_stride", "lr", "weight_decay", "colour"}
 CHANGED = SEEDS | METHOD | {f"deeplab.{name}" for name in RETRAINING} | {"evaluate.crf.iterations"}
 
