@@ -25,7 +25,7 @@ from weakclip.boundary_crf import start_crfs
 from weakclip.datasets.index import read_dataset
 from weakclip.features.store import FeatureStore
 from weakclip.network.variants import build_variant
-from weakclip.objective import descend
+from weakclip.objective import add_gradients
 from weakclip.process_pool import KeptProcesses
 from weakclip.seeding import seed_torch
 
@@ -81,7 +81,7 @@ def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary
         while True:
             gate()
             model.zero_grad()
-            descend(model, batch, objective, start, micro_batches=micro_batches)
+            add_gradients(model, batch, objective, start, micro_batches=micro_batches)
 
 
 if __name__ == "__main__":

@@ -208,9 +208,10 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
 
 
 def hold_outputs(model: WeakClip) -> None:
-    """Keep what a step has computed, and what that was computed from, until the next one has computed its own.
+    """Keep what a step has computed, and its graph with it, until the next one has computed its own.
 
-    The released code's runner does (mmcv: ``self.outputs``, with the loss); a gigabyte at full size.
+    The released code's runner keeps the graph that long (mmcv: ``self.outputs``, with the loss). What the graph had saved is
+    freed by then; the process is larger by a gigabyte at full size all the same.
     """
     decode, held = model.decode, list[Decoded]()
 

@@ -8,7 +8,6 @@ Costs:  ``weakclip.iterations`` steps; a GPU for ViT-B/16; 81 s for the mini wor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -151,11 +150,6 @@ def check_variant(p: Params, store: FeatureStore) -> None:
             "weakclip.variant published has batch norms, which would count a batch twice if its values were computed again",
             "set weakclip.recompute to false, or weakclip.variant to repaired",
         )
-    if w.micro_batches > 1:
-        raise WeakClipError(
-            "weakclip.variant published has batch norms, which need a batch as a whole",
-            "set weakclip.micro_batches to 1, or weakclip.variant to repaired",
-        )
     if not (w.pyramid_adapter and w.co_attention and w.token_crop == 1):
         raise WeakClipError(
             "weakclip.variant published has its pyramid adapter and co-attention, and sees views whole",
@@ -237,12 +231,15 @@ def schedule(p: Params) -> AdaptationSchedule:
 
 
 def micro_batches(p: Params) -> int:
-    """As many as there shall be and divide a process's images; one where no CPU core computes for the boundary loss."""
+    """As many as there may be and divide a process's images; one where no CPU core computes for the boundary loss, and where
+    norms need the batch as a whole."""
     w = p.weakclip
-    if w.boundary_weight == 0 or w.boundary_algorithm != "dense_crf" or w.boundary_crf.backend != "pydensecrf":
+    on_cores = w.boundary_weight > 0 and w.boundary_algorithm == "dense_crf" and w.boundary_crf.backend == "pydensecrf"
+    if w.variant == "published" or not on_cores:
         return 1
     part = world().part(w.batch_size, "weakclip.batch_size")
-    return math.gcd(w.micro_batches, part.stop - part.start)
+    images = part.stop - part.start
+    return max(count for count in range(1, min(w.micro_batches, images) + 1) if images % count == 0)
 
 
 if __name__ == "__main__":

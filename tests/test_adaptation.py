@@ -17,7 +17,7 @@ from weakclip.datasets.index import Dataset, read_dataset
 from weakclip.features.store import FeatureStore
 from weakclip.masks import IGNORE, read_mask, write_mask
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
-from weakclip.objective import Objective, descend
+from weakclip.objective import Objective, add_gradients
 from weakclip.prefetch import Prefetcher
 from weakclip.runlog import StepLog
 from weakclip.supervision import Batch, CachedViews, batch_maker
@@ -104,7 +104,7 @@ def test_a_few_steps_lower_the_loss(dataset: Dataset) -> None:
     batch = batches(dataset)(0).to(torch.device("cpu"))
 
     def loss(model: WeakClip) -> float:
-        return float(sum(descend(model.eval(), batch, objective(0.0), lambda tasks: []).values()))
+        return float(sum(add_gradients(model.eval(), batch, objective(0.0), lambda tasks: []).values()))
 
     before = loss(build(dataset))
     assert loss(run(dataset, Path("run"), iterations=12)) < 0.9 * before

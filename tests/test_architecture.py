@@ -174,7 +174,7 @@ def test_loss_example_is_one_of_the_training_with_the_line_that_is_named(
     monkeypatch.setitem(sys.modules, "changed_objective", changed)  # where dataclasses look their annotations up
     exec(compile(source, "objective.py", "exec"), changed.__dict__)
     changed.__dict__["entropy_loss"] = entropy_loss
-    monkeypatch.setattr(adaptation, "descend", changed.descend)
+    monkeypatch.setattr(adaptation, "add_gradients", changed.add_gradients)
     own = train_weakclip.objective
     monkeypatch.setattr(train_weakclip, "objective", lambda p: changed.Objective(**vars(own(p))))
     train_weakclip.main()

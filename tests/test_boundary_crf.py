@@ -49,9 +49,20 @@ def test_parts_that_are_started_together_are_not_mixed_up(processes: KeptProcess
 
 
 def test_nothing_is_kept_of_what_is_inferred() -> None:
+    before = dict(boundary_crf._built)
     with KeptProcesses(1) as processes:
-        start_crfs(processes)(photos(0), COUNTS, KERNEL, 1e-5)(probabilities(0))()
-    assert boundary_crf._built == {}
+        start = start_crfs(processes)(photos(0), COUNTS, KERNEL, 1e-5)
+        assert len(boundary_crf._built) == len(before) + 1
+        start(probabilities(0))()
+    assert boundary_crf._built == before
+
+
+def test_two_who_start_crfs_in_one_process_are_not_mixed_up() -> None:
+    with KeptProcesses(1) as processes:
+        inferring = [start_crfs(processes)(photos(seed), COUNTS, KERNEL, 1e-5) for seed in (0, 1)]
+        for seed, infer in enumerate(inferring):
+            wanted = dense_crf(photos(seed)[0], probabilities(seed)[0], KERNEL)
+            assert infer(probabilities(seed))()[0].tobytes() == wanted.tobytes()
 
 
 def test_small_parts_take_turns_with_the_processes() -> None:

@@ -13,9 +13,9 @@ from weakclip.boundary_crf import InferCrfs, start_crfs
 from weakclip.crf import CrfKernel
 from weakclip.objective import (
     Objective,
+    add_gradients,
     boundary_targets,
     crf_targets,
-    descend,
     renormalise,
     shrink_seeds,
 )
@@ -50,7 +50,7 @@ class TwoMaps(nn.Module):
 def gradient_of(aim: Objective) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of the batch, and the gradient at the logits."""
     model = TwoMaps()
-    losses = descend(model, batch(), aim, START)
+    losses = add_gradients(model, batch(), aim, START)
     return losses, model.logits.grad
 
 
@@ -108,7 +108,7 @@ def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited
     found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)()
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert torch.equal(found == 0, wanted == 0)
-    assert list(descend(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
+    assert list(add_gradients(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
 
 
 def test_the_crfs_are_started_before_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_the_crfs_are_started_before_the_network_computes(monkeypatch: pytest.Mo
         said.append("crfs")
         return START(photos, counts, kernel, floor)
 
-    descend(model, batch(), objective(1.0), start)
+    add_gradients(model, batch(), objective(1.0), start)
     assert said == ["crfs", "network"]
 
 
@@ -140,7 +140,7 @@ def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
 
 
 def test_boundary_weight_zero_leaves_the_crf_out() -> None:
-    assert list(descend(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
+    assert list(add_gradients(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
 
 
 def test_par_makes_targets_without_the_crf() -> None:
@@ -152,7 +152,7 @@ def test_par_makes_targets_without_the_crf() -> None:
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
-    assert list(descend(TwoMaps(), batch(), aim, no_crf)) == NAMES
+    assert list(add_gradients(TwoMaps(), batch(), aim, no_crf)) == NAMES
 
 
 def test_the_affinity_loss_has_its_weight_and_reaches_the_features() -> None:
@@ -172,14 +172,14 @@ def test_features_that_separate_the_seeds_have_a_small_affinity_loss() -> None:
     with torch.no_grad():
         apart.logits.copy_(torch.randn(2, 4, 1, 1).expand(-1, -1, 8, 8))
         apart.logits[:, :, :, 4:] *= -1  # as the seeds: left and right
-    found = [descend(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
+    found = [add_gradients(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
     assert found[0] < 0.5 * found[1]
 
 
 def test_clamp_and_balance_reach_the_losses() -> None:
-    plain = descend(TwoMaps(), batch(), objective(0.0), no_crf)
-    clamped = descend(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
-    balanced = descend(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
+    plain = add_gradients(TwoMaps(), batch(), objective(0.0), no_crf)
+    clamped = add_gradients(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
+    balanced = add_gradients(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
     assert all(clamped[name] < plain[name] for name in plain)
     assert balanced["seeding_loss"] == plain["seeding_loss"] and balanced["score_map_loss"] != plain["score_map_loss"]
 
@@ -239,7 +239,7 @@ def in_parts(aim: Objective, micro_batches: int) -> tuple[dict[str, float], Tens
 
     model = FromTokens(said)
     torch.manual_seed(5)  # the noise
-    losses = descend(model, four(), aim, start, None, micro_batches)
+    losses = add_gradients(model, four(), aim, start, None, micro_batches)
     return {name: loss.item() for name, loss in losses.items()}, model.words.grad, said
 
 

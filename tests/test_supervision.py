@@ -135,16 +135,27 @@ def test_windows_on_the_token_grid_reach_every_corner(records: list[Record], tmp
     assert places >= {0, 3, 12, 15}
 
 
-def test_images_take_turns_in_micro_batches(records: list[Record], tmp_path: Path) -> None:
-    batch = make(records, tmp_path, "online", step=0)
-    parts = batch.micro_batches(3)
-    assert [part.names for part in parts] == [batch.names[:1], batch.names[1:2], batch.names[2:]] and len(
-        parts[0].names
-    ) == len(parts[1].names)
-    for first, part in enumerate(parts):
-        assert torch.equal(part.seeds, batch.seeds[first::3]) and np.array_equal(part.photos, batch.photos[first::3])
-        assert part.tags == batch.tags[first::3] and (part.height, part.width) == (batch.height, batch.width)
-        assert all(torch.equal(own, whole[first::3]) for own, whole in zip(part.tokens, batch.tokens, strict=True))
+def test_images_take_turns_in_micro_batches() -> None:
+    numbers = torch.arange(4)
+    batch = Batch(
+        tokens=[numbers[:, None, None] + torch.zeros(4, 5, 2)],
+        height=2,
+        width=2,
+        photos=np.arange(4, dtype=np.uint8)[:, None, None, None] + np.zeros((4, 2, 2, 3), np.uint8),
+        seeds=numbers[:, None, None] + torch.zeros(4, 2, 2, dtype=torch.long),
+        tags=[(1,), (2,), (3,), (4,)],
+        names=list("abcd"),
+        images=numbers[:, None, None, None] + torch.zeros(4, 3, 2, 2),
+    )
+    parts = batch.micro_batches(2)
+    assert [part.names for part in parts] == [["a", "c"], ["b", "d"]]
+    assert [part.tags for part in parts] == [[(1,), (3,)], [(2,), (4,)]]
+    for part, own in zip(parts, ([0, 2], [1, 3]), strict=True):
+        assert part.images is not None
+        for values in (part.tokens[0], part.seeds, torch.from_numpy(part.photos), part.images):
+            assert values.flatten(1)[:, 0].tolist() == own
+    with pytest.raises(ValueError, match="expected a number that divides the 4 images of the batch, got 3"):
+        batch.micro_batches(3)
 
 
 def test_a_view_is_shrunk_in_the_photos_own_colours() -> None:

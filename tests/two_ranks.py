@@ -23,7 +23,7 @@ from weakclip.deeplab.model import build_deeplab
 from weakclip.masks import IGNORE
 from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
-from weakclip.objective import Objective, descend
+from weakclip.objective import Objective, add_gradients
 from weakclip.pixel_loss import PLAIN, LossClamp
 from weakclip.process_pool import KeptProcesses
 from weakclip.ranks import joined, world
@@ -77,7 +77,7 @@ def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIV
         names=[],
         images=None if model.encoder is None else images()[part],
     )
-    losses = descend(model.train(), batch, objective, start_crfs(KeptProcesses(1)), None, micro_batches)
+    losses = add_gradients(model.train(), batch, objective, start_crfs(KeptProcesses(1)), None, micro_batches)
     return torch.stack(list(losses.values())).sum()
 
 
@@ -85,13 +85,13 @@ def deeplab_loss(model: nn.Module, part: slice) -> Tensor:
     """In double precision: many norms over few pixels make much of a rounding."""
     logits = model.train().double()(images()[part].double())
     enlarged = nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")
-    return backward({"": PLAIN(enlarged, labels()[part])})[""]
+    return backward({"loss": PLAIN(enlarged, labels()[part])})["loss"]
 
 
 def cam_loss(model: nn.Module, part: slice) -> Tensor:
     visual = torch.rand(BATCH, 9, 8, generator=torch.Generator().manual_seed(3))
     tags = torch.tensor([[1, 1], [1, 0], [0, 0], [0, 0]]).bool()
-    return backward({"": tag_loss(tag_scores(model(visual[part]), 2, 0.2), tags[part])})[""]
+    return backward({"loss": tag_loss(tag_scores(model(visual[part]), 2, 0.2), tags[part])})["loss"]
 
 
 def slim_resnet38() -> nn.Module:

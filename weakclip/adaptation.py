@@ -22,7 +22,7 @@ from weakclip.heap import give_back
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, descend
+from weakclip.objective import Objective, add_gradients
 from weakclip.prefetch import Prefetcher
 from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
@@ -34,7 +34,7 @@ from weakclip.workers import workers
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSchedule:
-    """``lr``: peak, reached after ``warmup`` steps; then a cosine. ``micro_batches``: see `weakclip.objective.descend`."""
+    """``lr``: peak, reached after ``warmup`` steps; then a cosine. ``micro_batches``: see `objective.add_gradients`."""
 
     lr: float
     iterations: int
@@ -110,7 +110,7 @@ def adapt(
         batch = make_batch(step).to(target)
         names.clear()
         names[step] = batch.names
-        return descend(model.train(), batch, objective, start, texts, schedule.micro_batches)
+        return add_gradients(model.train(), batch, objective, start, texts, schedule.micro_batches)
 
     with processes:
         train(

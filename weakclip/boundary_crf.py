@@ -2,7 +2,7 @@
 
 A CRF needs the step's own probabilities, and the step's gradient needs the CRF. But its lattices need the photo alone: worker
 processes build them during the network's forward pass, and keep them until the probabilities are there. Inference, too, only
-begins here: whoever has something else to compute (`weakclip.objective.descend`) asks for the results later.
+begins here: whoever has something else to compute (`weakclip.objective.add_gradients`) asks for the results later.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ shapes."""
 StartCrfs = Callable[[NDArray[np.uint8], Sequence[int], CrfKernel, float], InferCrfs]
 """Photos (B, H, W, 3) uint8, the number of classes of each, kernel and floor -> the function for their probabilities."""
 
+_numbers = count()
+"""Of starts, each of which has its own in this process."""
+
 _built: dict[int, list[PhotoCrf]] = {}
 """In a worker process: its share of the images whose probabilities are not there yet, by the number of their start."""
 
@@ -31,13 +34,14 @@ def start_crfs(processes: KeptProcesses) -> StartCrfs:
     """CRFs in these processes, each of which has an equal share of the images, that is sent at once, for an image may be small.
 
     Several may be started before the first is inferred, such as the parts of a batch; each goes on with the process after the
-    last one's. All three functions raise what the CRFs raise, and WorkerDiedError when a process is killed.
+    last one's. What is never inferred stays until the processes end. All three functions raise what the CRFs raise, and
+    WorkerDiedError when a process is killed.
     """
-    numbers, turn = count(), 0
+    turn = 0
 
     def start(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
         nonlocal turn
-        number, share = next(numbers), -(-len(photos) // len(processes))
+        number, share = next(_numbers), -(-len(photos) // len(processes))
         shares = {
             (turn + place) % len(processes): slice(first, first + share)
             for place, first in enumerate(range(0, len(photos), share))

@@ -57,7 +57,7 @@ Targets = Callable[[Tensor], Callable[[], Tensor]]
 """Probabilities (B, K, S, S) -> the function that waits for the targets of the boundary loss, of the same shape."""
 
 
-def descend(
+def add_gradients(
     model: WeakClip,
     batch: Batch,
     objective: Objective,
@@ -76,45 +76,51 @@ def descend(
     bounded = objective.boundary_weight > 0
     # Before anything is computed, for they begin in other processes.
     bounds = [boundary_targets(model.num_classes, part, objective, start_crfs) for part in parts] if bounded else []
-    encoded = model.texts() if texts is None else texts
-    shared = Cut(encoded)  # one pass through the text encoder and back, for all parts
+    shared = Cut(model.texts() if texts is None else texts)  # one pass through the text encoder and back, for all parts
+    size = objective.size or batch.seeds.shape[1:]
     outputs, waiting = [], []
     for place, part in enumerate(parts):
         with micro_batch(place, micro_batches, part.seeds.device):
-            tokens = part.tokens if part.images is None else model.encode(part.images)
-            logits, scores, features = model.decode(tokens, part.height, part.width, shared.leaf)
-        probabilities = probabilities_at(logits, objective.size or batch.seeds.shape[1:], objective.align_odd_sizes)
-        outputs.append([Cut(probabilities), Cut(scores), *([Cut(features)] if objective.affinity_weight > 0 else [])])
+            outputs.append(outputs_of_part(model, part, objective, size, shared.leaf))
         if bounded:
-            waiting.append(bounds[place](probabilities.detach()))
-    whole = [in_turns([cut.leaf for cut in kind]) for kind in zip(*outputs, strict=True)]
-    found = backward(losses_beside_boundary(whole, batch, objective))
-    for place, cuts in enumerate(outputs):
+            waiting.append(bounds.pop(0)(outputs[-1][0].leaf.detach()))
+    losses = backward(losses_beside_boundary([in_turns(kind) for kind in zip(*outputs, strict=True)], batch, objective))
+    bounding = []
+    while outputs:  # what a part has kept for its gradient goes with it
+        cuts = outputs.pop(0)
         if bounded:
-            loss = objective.boundary_weight * boundary_loss(cuts[0].leaf, waiting[place]()) / micro_batches
-            found["boundary_loss"] = found.get("boundary_loss", 0) + backward({"": loss})[""]
-        back(cuts)
-        cuts.clear()  # what the part has kept for its gradient
-    back([shared])
-    return found
+            loss = objective.boundary_weight * boundary_loss(cuts[0].leaf, waiting.pop(0)()) / micro_batches
+            bounding.append(backward({"boundary_loss": loss})["boundary_loss"])
+        send_back(cuts)
+    send_back([shared])
+    return losses | ({"boundary_loss": torch.stack(bounding).sum()} if bounded else {})
+
+
+def outputs_of_part(model: WeakClip, part: Batch, objective: Objective, size: Sequence[int], texts: Tensor) -> list[Cut]:
+    """Probabilities (B, K, *size), the score map (B, K, h, w) and, for the affinity loss, the features (B, D, 4 h, 4 w), each
+    cut off from the network."""
+    tokens = part.tokens if part.images is None else model.encode(part.images)
+    logits, scores, features = model.decode(tokens, part.height, part.width, texts)
+    probabilities = probabilities_at(logits, size, objective.align_odd_sizes)
+    return [Cut(output) for output in (probabilities, scores, features)[: 3 if objective.affinity_weight > 0 else 2]]
 
 
 class Cut:
-    """A tensor of any shape whose gradient is gathered at a ``leaf`` of the same values, before it goes `back` once."""
+    """A tensor of any shape whose gradient is gathered at a ``leaf`` of the same values, before `send_back` passes it on."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.leaf = tensor, tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def back(cuts: Sequence[Cut]) -> None:
+def send_back(cuts: Sequence[Cut]) -> None:
     """The gradients that have been gathered, from the tensors that were cut off, on to what these were computed from."""
     reached = [cut for cut in cuts if cut.leaf.grad is not None]
     torch.autograd.backward([cut.tensor for cut in reached], [cut.leaf.grad for cut in reached])
 
 
-def in_turns(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors (B, ...) of `Batch.micro_batches` as one of the whole batch."""
-    return parts[0] if len(parts) == 1 else torch.stack(list(parts), dim=1).flatten(0, 1)
+def in_turns(parts: Sequence[Cut]) -> Tensor:
+    """The leaves (B, ...) of `Batch.micro_batches` as one tensor of the whole batch."""
+    return parts[0].leaf if len(parts) == 1 else torch.stack([cut.leaf for cut in parts], dim=1).flatten(0, 1)
 
 
 def losses_beside_boundary(outputs: Sequence[Tensor], batch: Batch, objective: Objective) -> dict[str, Tensor]:
@@ -192,8 +198,8 @@ def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: Cr
     present = present_classes(num_classes, batch, objective)
     counts = [len(classes) for classes in present]
     infer = start_crfs(batch.photos, counts, kernel, objective.boundary_floor)
-    rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    columns = torch.tensor([index for classes in present for index in classes])
+    rows = from_host(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), batch.seeds.device)
+    columns = from_host(torch.tensor([index for classes in present for index in classes]), batch.seeds.device)
 
     def ask(probabilities: Tensor) -> Callable[[], Tensor]:
         chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once

@@ -227,8 +227,8 @@ class WeakClipParams(Section):
     time, the same weights."""
     micro_batches: Count
     """Parts of a batch that the repaired variant computes one after the other, so that the CRFs of the boundary loss compute
-    on CPU cores while the network goes on on a GPU; fewer where they do not divide a process's images, one where no CPU core
-    computes targets. The losses are those of the whole batch."""
+    on CPU cores while the network goes on on a GPU; fewer where they do not divide a process's images; one where no CPU core
+    computes targets, and in the variant published. The losses are those of the whole batch."""
 
 
 class MasksParams(Section):

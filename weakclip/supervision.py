@@ -47,7 +47,9 @@ class Batch:
 
     def micro_batches(self, count: int) -> list[Batch]:
         """The batch in so many parts of one size, whose images take turns: as many processes that share the batch evenly have,
-        together and in their order, the same images in each part."""
+        together and in their order, the same images in each part. Raises ValueError where that is not possible."""
+        if len(self.seeds) % count:
+            raise ValueError(f"expected a number that divides the {len(self.seeds)} images of the batch, got {count}")
         return [
             replace(
                 self,

@@ -46,7 +46,7 @@ def micro_batch(place: int, count: int, device: torch.device) -> Iterator[None]:
     _place, _micro_batches = place, count
     try:
         with (
-            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            torch.random.fork_rng() if device.type == "cpu" else torch.random.fork_rng([device], device_type=device.type),
             _WholeBatch() if world().count == 1 else nullcontext(),
         ):
             yield

@@ -26,7 +26,7 @@ from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_
 from weakclip.masks import IGNORE
 from weakclip.network.published import MovingImageEncoder
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, boundary_targets, descend, probabilities_at
+from weakclip.objective import Objective, add_gradients, boundary_targets, probabilities_at
 from weakclip.pseudo_masks import predictor
 from weakclip.released.names import our_name
 from weakclip.released.training import crf_photos, image_batch, released_groups, released_objective, released_rates
@@ -138,7 +138,7 @@ def training() -> Arrays:
         for group, rate in zip(optimizer.param_groups, released_rates(step, schedule), strict=True):
             group["lr"] = rate
         optimizer.zero_grad()
-        losses = descend(model, batch, objective, START_CRFS)
+        losses = add_gradients(model, batch, objective, START_CRFS)
         history.append([losses[name].item() for name in sorted(losses)])
         if step == 0:
             norms = [float(parameter.grad.norm()) for _, parameter in model.named_parameters() if parameter.grad is not None]
@@ -149,7 +149,7 @@ def training() -> Arrays:
     arrays["mini_training/update_norms"] = np.array(moved)
     model = own_network().train()
     without_drops(model)
-    losses = descend(model, batch, objective, START_CRFS)
+    losses = add_gradients(model, batch, objective, START_CRFS)
     arrays["trainmode/losses"] = np.array([losses[name].item() for name in sorted(losses)])
     arrays["trainmode/running_mean"] = model.pyramid.to_4x[2].running_mean.numpy()
     return arrays

@@ -10,7 +10,7 @@ from tests.parity.batches import NAMES, START_CRFS, accuracy, make_batch, make_l
 from tests.parity.cases import Case, cases, golden, marked, read_json
 from tests.parity.networks import load_network, manifest, released_state
 from weakclip.crf import dense_crf
-from weakclip.objective import descend, probabilities_at
+from weakclip.objective import add_gradients, probabilities_at
 from weakclip.released.names import decoder_layers, our_name
 from weakclip.released.training import released_groups, released_schedule
 
@@ -32,7 +32,7 @@ def test_losses_and_gradients(case: Case) -> None:
     stored, network = golden().Golden(case.path), load_network(case)
     batch, aim = make_batch(case, network), objective(case)
     model = without_drops(network.model).train(case["mode"] == "train")
-    losses = descend(model, batch, aim, START_CRFS)
+    losses = add_gradients(model, batch, aim, START_CRFS)
     for theirs, ours in NAMES.items():
         stored.check(theirs, losses[ours].numpy().reshape(1), atol=0, rtol=TOLERANCE[ours])
     if case["mode"] == "train":
@@ -108,7 +108,7 @@ def test_mini_training(case: Case) -> None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         optimizer.zero_grad()
-        losses = descend(model, make_batch(case, network), objective(case), START_CRFS)
+        losses = add_gradients(model, make_batch(case, network), objective(case), START_CRFS)
         for theirs, ours in NAMES.items():
             rtol = 5e-2 if ours == "boundary_loss" else 5e-3
             assert losses[ours].item() == pytest.approx(row[theirs], rel=rtol)
