@@ -2,7 +2,7 @@
 
 Where the network has a GPU, the CPU cores are free for the CRFs. That is imitated: the network has one thread, all CRFs one
 process on another core, with maps of 64 x 64, where all CRFs take less time than the network, and of 128 x 128 as in presets
-for real data, where they take more. The same steps without the boundary loss tell what waiting for the CRFs adds.
+for real data, where they take about as long. The same steps without the boundary loss tell what waiting for the CRFs adds.
 """
 
 from __future__ import annotations

@@ -210,8 +210,8 @@ def step_by_step(gate: Gate, folder: Path, name: str, kind: str, precision: str 
 def hold_outputs(model: WeakClip) -> None:
     """Keep what a step has computed, and its graph with it, until the next one has computed its own.
 
-    The released code's runner keeps the graph that long (mmcv: ``self.outputs``, with the loss). What the graph had saved is
-    freed by then; the process is larger by a gigabyte at full size all the same.
+    The released code's runner keeps the graph that long (mmcv: ``self.outputs``, with the loss). It holds hardly a tensor by
+    then, but it lies between them, and the allocator's heap grows to a gigabyte more at full size.
     """
     decode, held = model.decode, list[Decoded]()
 

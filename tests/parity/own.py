@@ -128,9 +128,8 @@ def training() -> Arrays:
     with torch.no_grad():
         logits, _ = model(model.encode(images), batch.height, batch.width)
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
-    target = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)(
-        probabilities
-    )()
+    ask = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)
+    target = ask(probabilities)()
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []
