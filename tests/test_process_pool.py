@@ -177,6 +177,14 @@ with KeptProcesses(2) as processes:
     assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr
 
 
+def test_kept_processes_end_quietly_with_a_task_on_its_way(tmp_path: Path) -> None:
+    for turn in range(5):
+        with KeptProcesses(1, apart=True) as processes:
+            processes.submit(0, os.getpid)()
+            processes.submit(0, (tmp_path / str(turn)).touch)  # which nobody waits for; a thread that fails is a failed test
+    assert len(list(tmp_path.iterdir())) == 5
+
+
 def test_one_kept_process_is_this_one() -> None:
     with KeptProcesses(1) as processes:
         assert processes.submit(0, os.getpid)() == os.getpid()

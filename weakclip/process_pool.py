@@ -74,7 +74,7 @@ class KeptProcesses:
     """Processes that are told apart: what a task leaves in one of them is there for that one's next task.
 
     They are started when they are first needed; one alone is this process, unless it is to be ``apart``. Usable as a context,
-    at whose end they are gone.
+    at whose end they finish the tasks that they have, and are gone.
     """
 
     def __init__(self, count: int, *, apart: bool = False) -> None:
@@ -111,7 +111,7 @@ class KeptProcesses:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         for executor in self._executors.values():
             if isinstance(executor, ProcessPoolExecutor):
-                executor.shutdown(kill_workers=True)  # whatever they do or keep, nobody asks for it any more
+                executor.shutdown()  # after their tasks; when told to kill them, loky's thread fails at one on its way to them
 
 
 def _stay_with(parent: int) -> None:
