@@ -1,4 +1,4 @@
-"""A training step whose boundary CRFs are waited for, against one that goes on with another micro-batch beside them.
+"""A training step whose boundary CRFs are waited for, against one that goes on with other micro-batches beside them.
 
 Where the network has a GPU, the CPU cores are free for the CRFs. That is imitated: the network has one thread, all CRFs one
 process on another core, with maps of 64 x 64, where all CRFs take less time than the network, and of 128 x 128 as in presets
@@ -7,7 +7,9 @@ for real data, where they take about as long. The same steps without the boundar
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -25,11 +27,18 @@ from weakclip.boundary_crf import start_crfs
 from weakclip.datasets.index import read_dataset
 from weakclip.features.store import FeatureStore
 from weakclip.network.variants import build_variant
-from weakclip.objective import add_gradients
+from weakclip.objective import add_gradients, begin_crfs
 from weakclip.process_pool import KeptProcesses
 from weakclip.seeding import seed_torch
 
-KINDS: Final = {"waited": (1, 1.0), "beside": (2, 1.0), "without": (1, 0.0), "without_beside": (2, 0.0)}
+KINDS: Final = {
+    "waited": (1, 1.0),
+    "beside": (2, 1.0),
+    "beside_in_four": (4, 1.0),
+    "without": (1, 0.0),
+    "without_in_two": (2, 0.0),
+    "without_in_four": (4, 0.0),
+}
 """Micro-batches and weight of the boundary loss."""
 
 
@@ -46,14 +55,13 @@ def measure_size(folder: Path, size: int, rounds: int) -> Row:
         sides = {kind: stack.enter_context(Side(steps, folder, size, *values)) for kind, values in KINDS.items()}
         seconds = alternate(sides, rounds)
     times = {kind: median(values) for kind, values in seconds.items()}
-    added = {kind: times[kind] - times["without"] for kind in ("waited", "beside")}
+    added = {kind: times[kind] - times["without"] for kind in ("waited", "beside", "beside_in_four")}
     return compared(
         f"train_step_crfs_beside_{size}",
         Pair(seconds["beside"], seconds["waited"]),
         f"a step of two micro-batches, one that waits for its boundary CRFs; mini size, batch {MINI.batch_size}, maps of "
         f"{size} x {size}, one thread for the network and one process for the CRFs",
-        seconds_without_boundary_loss=significant(times["without"]),
-        seconds_without_boundary_loss_in_two=significant(times["without_beside"]),
+        seconds_without_boundary_loss={kind: significant(times[kind]) for kind in KINDS if kind.startswith("without")},
         seconds_that_the_boundary_loss_adds={kind: significant(value) for kind, value in added.items()},
     )
 
@@ -78,10 +86,16 @@ def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary
     model, batch = network.model.train(), make(0).to(torch.device("cpu"))
     with KeptProcesses(1, apart=True) as processes:
         start = start_crfs(processes)
+        begin = partial(begin_crfs, model.num_classes, batch, objective, start, micro_batches)
+        crfs = deque([begin()])
+
+        def begin_next() -> None:
+            crfs.append(begin())
+
         while True:
             gate()
             model.zero_grad()
-            add_gradients(model, batch, objective, start, micro_batches=micro_batches)
+            add_gradients(model, batch, objective, crfs.popleft(), None, micro_batches, begin_next)
 
 
 if __name__ == "__main__":

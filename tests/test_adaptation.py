@@ -1,15 +1,20 @@
 """Training WeakCLIP on a tiny drawn dataset, with its true masks as seeds."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from weakclip import adaptation
 from weakclip.adaptation import AdaptationSchedule, Validation, adapt, parameter_groups
+from weakclip.boundary_crf import InferCrfs, StartCrfs, start_crfs
 from weakclip.clip.model import load_clip
 from weakclip.clip.text_encoder import TextEncoder
 from weakclip.crf import CrfKernel
@@ -19,6 +24,7 @@ from weakclip.masks import IGNORE, read_mask, write_mask
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
 from weakclip.objective import Objective, add_gradients
 from weakclip.prefetch import Prefetcher
+from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
 from weakclip.supervision import Batch, CachedViews, batch_maker
 
@@ -73,6 +79,7 @@ def run(
     boundary_weight: float = 0.0,
     stop_at: int | None = None,
     sizes: WeakClipSizes = SIZES,
+    prefetcher: type[Prefetcher[Batch]] = Prefetcher,
 ) -> WeakClip:
     """Trains a fresh network; ``stop_at``: the step at which the process is killed."""
     model, make = build(dataset, sizes), batches(dataset)
@@ -87,11 +94,11 @@ def run(
     )
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     log = StepLog(folder / "plots")
-    prefetcher = Prefetcher(stopping, last=iterations - 1)
+    ahead = prefetcher(stopping, last=iterations - 1)
     try:
-        adapt(model, prefetcher, objective(boundary_weight), schedule, validation(dataset), seed=0, folder=folder, log=log)
+        adapt(model, ahead, objective(boundary_weight), schedule, validation(dataset), seed=0, folder=folder, log=log)
     finally:
-        prefetcher.close()
+        ahead.close()
     log.close()
     return model.eval()
 
@@ -104,10 +111,55 @@ def test_a_few_steps_lower_the_loss(dataset: Dataset) -> None:
     batch = batches(dataset)(0).to(torch.device("cpu"))
 
     def loss(model: WeakClip) -> float:
-        return float(sum(add_gradients(model.eval(), batch, objective(0.0), lambda tasks: []).values()))
+        return float(sum(add_gradients(model.eval(), batch, objective(0.0)).values()))
 
     before = loss(build(dataset))
     assert loss(run(dataset, Path("run"), iterations=12)) < 0.9 * before
+
+
+class NoneAhead(Prefetcher[Batch]):
+    """Whose batches are never there early."""
+
+    def made(self, step: int) -> None:
+        return None
+
+
+def test_the_crfs_of_a_batch_begin_in_the_step_before(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = run(dataset, Path("alone"), iterations=3, boundary_weight=1.0, prefetcher=NoneAhead)
+    said: list[str] = []
+
+    class Noted(Prefetcher[Batch]):
+        """Whose batches are always there early."""
+
+        def __call__(self, step: int) -> Batch:
+            said.append(f"step {step}")
+            return super().__call__(step)
+
+        def made(self, step: int) -> Batch | None:
+            while super().made(step) is None and step < 3:
+                time.sleep(0.01)
+            return super().made(step)
+
+    def start_noted(processes: KeptProcesses) -> StartCrfs:
+        start = start_crfs(processes)
+
+        def begin(*arguments: Any) -> InferCrfs:
+            said.append("begun")
+            infer = start(*arguments)
+
+            def send(probabilities: Sequence[NDArray[np.float32]]) -> Callable[[], list[NDArray[np.float32]]]:
+                said.append("sent")
+                return infer(probabilities)
+
+            return send
+
+        return begin
+
+    monkeypatch.setattr(adaptation, "start_crfs", start_noted)
+    ahead = run(dataset, Path("ahead"), iterations=3, boundary_weight=1.0, prefetcher=Noted)
+    assert said == ["step 0", "begun", "sent", "begun", "step 1", "sent", "begun", "step 2", "sent"]
+    for name, value in alone.trainable_state().items():
+        assert torch.equal(value, ahead.trainable_state()[name]), name
 
 
 def test_a_killed_training_ends_with_the_same_bytes(dataset: Dataset) -> None:

@@ -14,8 +14,8 @@ from weakclip.crf import CrfKernel
 from weakclip.objective import (
     Objective,
     add_gradients,
+    begin_crfs,
     boundary_targets,
-    crf_targets,
     renormalise,
     shrink_seeds,
 )
@@ -50,11 +50,16 @@ class TwoMaps(nn.Module):
 def gradient_of(aim: Objective) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of the batch, and the gradient at the logits."""
     model = TwoMaps()
-    losses = add_gradients(model, batch(), aim, START)
+    losses = add_gradients(model, batch(), aim, begin_crfs(4, batch(), aim, START))
     return losses, model.logits.grad
 
 
 START = start_crfs(KeptProcesses(1))
+
+
+def crf_targets(aim: Objective, probabilities: Tensor) -> Tensor:
+    """The targets of the batch."""
+    return boundary_targets(4, batch(), begin_crfs(4, batch(), aim, START)[0], aim)(probabilities)()
 
 
 def no_crf(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
@@ -79,7 +84,7 @@ def objective(boundary_weight: float, score_map_weight: float = 0.4) -> Objectiv
 
 
 def test_crf_targets_sum_to_one_among_background_and_tags() -> None:
-    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))()
+    target = crf_targets(objective(1.0), torch.full((2, 4, 16, 16), 0.25))
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert target[0, :2].min() > 0
@@ -89,13 +94,13 @@ def test_crf_targets_follow_the_edges_of_the_photo() -> None:
     probabilities = torch.full((2, 4, 16, 16), 0.05)
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
-    target = crf_targets(4, batch(), objective(1.0), KERNEL, START)(probabilities)()
+    target = crf_targets(objective(1.0), probabilities)
     assert (target[0, 1, 2:-2, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
 
 
 def test_without_the_limit_every_class_is_a_label() -> None:
     aim = replace(objective(1.0), tag_limited=False)
-    target = crf_targets(4, batch(), aim, KERNEL, START)(torch.full((2, 4, 16, 16), 0.25))()
+    target = crf_targets(aim, torch.full((2, 4, 16, 16), 0.25))
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5) and target.min() > 0
 
 
@@ -103,29 +108,18 @@ def test_without_the_limit_every_class_is_a_label() -> None:
 def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited: bool) -> None:
     aim = replace(objective(1.0), tag_limited=tag_limited)
     probabilities = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    wanted = crf_targets(4, batch(), aim, KERNEL, START)(probabilities)()
+    wanted = crf_targets(aim, probabilities)
     in_torch = replace(aim, boundary_kernel=replace(KERNEL, backend="torch"))
-    found = boundary_targets(4, batch(), in_torch, no_crf)(probabilities)()
+    found = boundary_targets(4, batch(), None, in_torch)(probabilities)()
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert torch.equal(found == 0, wanted == 0)
-    assert list(add_gradients(TwoMaps(), batch(), in_torch, no_crf)) == NAMES
+    assert list(add_gradients(TwoMaps(), batch(), in_torch)) == NAMES
+    assert begin_crfs(4, batch(), in_torch, no_crf) == []
 
 
-def test_the_crfs_are_started_before_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, said, decode = TwoMaps(), list[str](), TwoMaps.decode
-
-    def watched(self: TwoMaps, *arguments: object) -> tuple[Tensor, Tensor, Tensor]:
-        said.append("network")
-        return decode(self, *arguments)
-
-    monkeypatch.setattr(TwoMaps, "decode", watched)
-
-    def start(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
-        said.append("crfs")
-        return START(photos, counts, kernel, floor)
-
-    add_gradients(model, batch(), objective(1.0), start)
-    assert said == ["crfs", "network"]
+def test_crfs_that_have_not_begun_are_missed() -> None:
+    with pytest.raises(ValueError, match="have not begun"):
+        add_gradients(TwoMaps(), batch(), objective(1.0))
 
 
 def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
@@ -140,7 +134,8 @@ def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
 
 
 def test_boundary_weight_zero_leaves_the_crf_out() -> None:
-    assert list(add_gradients(TwoMaps(), batch(), objective(0.0), no_crf)) == ["seeding_loss", "score_map_loss"]
+    assert list(add_gradients(TwoMaps(), batch(), objective(0.0))) == ["seeding_loss", "score_map_loss"]
+    assert begin_crfs(4, batch(), objective(0.0), no_crf) == []
 
 
 def test_par_makes_targets_without_the_crf() -> None:
@@ -148,11 +143,12 @@ def test_par_makes_targets_without_the_crf() -> None:
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
     aim = replace(objective(1.0), boundary_kernel=ParKernel(dilations=(1, 2, 4), iterations=5))
-    target = boundary_targets(4, batch(), aim, no_crf)(probabilities)()
+    target = boundary_targets(4, batch(), None, aim)(probabilities)()
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
-    assert list(add_gradients(TwoMaps(), batch(), aim, no_crf)) == NAMES
+    assert list(add_gradients(TwoMaps(), batch(), aim)) == NAMES
+    assert begin_crfs(4, batch(), aim, no_crf) == []
 
 
 def test_the_affinity_loss_has_its_weight_and_reaches_the_features() -> None:
@@ -172,14 +168,14 @@ def test_features_that_separate_the_seeds_have_a_small_affinity_loss() -> None:
     with torch.no_grad():
         apart.logits.copy_(torch.randn(2, 4, 1, 1).expand(-1, -1, 8, 8))
         apart.logits[:, :, :, 4:] *= -1  # as the seeds: left and right
-    found = [add_gradients(network, batch(), aim, no_crf)["affinity_loss"].item() for network in (apart, model)]
+    found = [add_gradients(network, batch(), aim)["affinity_loss"].item() for network in (apart, model)]
     assert found[0] < 0.5 * found[1]
 
 
 def test_clamp_and_balance_reach_the_losses() -> None:
-    plain = add_gradients(TwoMaps(), batch(), objective(0.0), no_crf)
-    clamped = add_gradients(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)), no_crf)
-    balanced = add_gradients(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True), no_crf)
+    plain = add_gradients(TwoMaps(), batch(), objective(0.0))
+    clamped = add_gradients(TwoMaps(), batch(), replace(objective(0.0), clamp=LossClamp(4, 100.0)))
+    balanced = add_gradients(TwoMaps(), batch(), replace(objective(0.0), balanced_score_map=True))
     assert all(clamped[name] < plain[name] for name in plain)
     assert balanced["seeding_loss"] == plain["seeding_loss"] and balanced["score_map_loss"] != plain["score_map_loss"]
 
@@ -239,7 +235,8 @@ def in_parts(aim: Objective, micro_batches: int) -> tuple[dict[str, float], Tens
 
     model = FromTokens(said)
     torch.manual_seed(5)  # the noise
-    losses = add_gradients(model, four(), aim, start, None, micro_batches)
+    crfs = begin_crfs(4, four(), aim, start, micro_batches)
+    losses = add_gradients(model, four(), aim, crfs, None, micro_batches, lambda: said.append("all sent"))
     return {name: loss.item() for name, loss in losses.items()}, model.words.grad, said
 
 
@@ -259,7 +256,7 @@ def test_crfs_compute_beside_the_network_on_the_other_micro_batches() -> None:
     said = in_parts(objective(1.0), 2)[2]
     assert said == [
         *["lattices", "lattices", "texts"],
-        *["forward 0", "sent 0", "forward 1", "sent 1"],
+        *["forward 0", "sent 0", "forward 1", "sent 1", "all sent"],
         *["waited 0", "back 0", "waited 1", "back 1"],
         "texts back",
     ]

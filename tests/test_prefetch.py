@@ -1,6 +1,7 @@
 """Batches made ahead."""
 
 import threading
+import time
 
 import pytest
 
@@ -28,6 +29,36 @@ def test_an_error_reaches_the_one_who_asks() -> None:
     with pytest.raises(ValueError, match="step 0"):
         batches(0)
     batches.close()
+
+
+def test_what_was_made_ahead_can_be_seen_before_it_is_asked_for() -> None:
+    waiting = threading.Event()
+
+    def make(step: int) -> int:
+        if step == 2:
+            waiting.wait(timeout=10)
+        if step == 3:
+            raise ValueError("step 3")
+        return step
+
+    batches = Prefetcher(make, last=3)
+    assert batches.made(1) is None  # nobody has asked for anything
+    batches(0)
+    assert soon(batches, 1) == 1 and batches(1) == 1
+    assert batches.made(2) is None  # it is being made
+    waiting.set()
+    assert soon(batches, 2) == 2 and batches(2) == 2
+    with pytest.raises(ValueError, match="step 3"):
+        batches(3)
+    batches.close()
+
+
+def soon(batches: Prefetcher[int], step: int) -> int | None:
+    """What was made, within seconds."""
+    end = time.monotonic() + 10
+    while batches.made(step) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return batches.made(step)
 
 
 def test_several_threads_make_several_steps_at_a_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from weakclip.boundary_crf import start_crfs
+from weakclip.boundary_crf import InferCrfs, start_crfs
 from weakclip.datasets.index import Record
 from weakclip.device import device, from_host
 from weakclip.evaluation import confusion_matrix, mean_iou, percent
@@ -22,7 +23,7 @@ from weakclip.heap import give_back
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, add_gradients
+from weakclip.objective import Objective, add_gradients, begin_crfs
 from weakclip.prefetch import Prefetcher
 from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
@@ -102,15 +103,28 @@ def adapt(
 
     processes = KeptProcesses(workers(), apart=schedule.micro_batches > 1)
     start = start_crfs(processes)
+    crfs: dict[int, list[InferCrfs]] = {}
+
+    def begin(step: int, batch: Batch) -> None:
+        crfs[step] = begin_crfs(model.num_classes, batch, objective, start, schedule.micro_batches)
+
+    def begin_next(step: int) -> None:
+        """After this step's inferences, for the processes would have nothing to do until the next one."""
+        following = make_batch.made(step + 1)
+        if following is not None:
+            begin(step + 1, following)
 
     def gradients(step: int) -> dict[str, Tensor]:
         if model.recompute:
             give_back()  # what the last step has freed, or the room that differing steps have used adds up
         seed_torch(seed, "weakclip dropout", step)
-        batch = make_batch(step).to(target)
+        batch = make_batch(step)
+        if step not in crfs:
+            begin(step, batch)
         names.clear()
         names[step] = batch.names
-        return add_gradients(model.train(), batch, objective, start, texts, schedule.micro_batches)
+        here = crfs.pop(step), texts, schedule.micro_batches, partial(begin_next, step)
+        return add_gradients(model.train(), batch.to(target), objective, *here)
 
     with processes:
         train(

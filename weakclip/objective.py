@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from weakclip.boundary_crf import StartCrfs
+from weakclip.boundary_crf import InferCrfs, StartCrfs
 from weakclip.crf import CrfKernel
 from weakclip.device import from_host, to_host
 from weakclip.losses import boundary_loss, class_probabilities, cues, score_map_loss, seeding_loss
@@ -57,25 +58,50 @@ Targets = Callable[[Tensor], Callable[[], Tensor]]
 """Probabilities (B, K, S, S) -> the function that waits for the targets of the boundary loss, of the same shape."""
 
 
+def begin_crfs(
+    num_classes: int, batch: Batch, objective: Objective, start_crfs: StartCrfs, micro_batches: int = 1
+) -> list[InferCrfs]:
+    """The CRFs of each part of a batch, whose tensors may be anywhere, begin in other processes; none where the boundary loss
+    has none there."""
+    kernel = objective.boundary_kernel
+    if objective.boundary_weight == 0 or isinstance(kernel, ParKernel) or kernel.backend == "torch":
+        return []
+    return [
+        start_crfs(
+            part.photos,
+            [len(classes) for classes in present_classes(num_classes, part, objective)],
+            kernel,
+            objective.boundary_floor,
+        )
+        for part in batch.micro_batches(micro_batches)
+    ]
+
+
+def nothing() -> None:
+    """Has no effect."""
+
+
 def add_gradients(
     model: WeakClip,
     batch: Batch,
     objective: Objective,
-    start_crfs: StartCrfs,
+    crfs: Sequence[InferCrfs] = (),
     texts: Tensor | None = None,
     micro_batches: int = 1,
+    when_sent: Callable[[], None] = nothing,
 ) -> dict[str, Tensor]:
     """Adds the gradient of the objective on a batch to the network's parameters; returns the weighted losses by name.
 
-    ``texts``: see `WeakClip.forward`; for a training that does not move them. ``micro_batches``: into how many parts the batch
-    is split on its way through the network. The CRFs of one compute beside the network, which goes on with the next ones:
-    forward, and then, in the same order, backward. The losses are those of the whole batch, and its gradient is the sum of the
-    parts', so this is for networks without a norm over the batch.
+    ``crfs``: what `begin_crfs` has given for this batch. ``texts``: see `WeakClip.forward`; for a training that does not move
+    them. ``micro_batches``: into how many parts the batch is split on its way through the network. The CRFs of one compute
+    beside the network, which goes on with the next ones: forward, and then, in the same order, backward. The losses are those
+    of the whole batch, and its gradient is the sum of the parts', so this is for networks without a norm over the batch.
+    ``when_sent`` is called when all CRFs have their probabilities, which is before the network computes backward. Raises
+    ValueError where CRFs are needed that have not begun.
     """
     parts = batch.micro_batches(micro_batches)
     bounded = objective.boundary_weight > 0
-    # Before anything is computed, for they begin in other processes.
-    bounds = [boundary_targets(model.num_classes, part, objective, start_crfs) for part in parts] if bounded else []
+    bounds = [boundary_targets(model.num_classes, *each, objective) for each in zip_longest(parts, crfs)] if bounded else []
     shared = Cut(model.texts() if texts is None else texts)  # one pass through the text encoder and back, for all parts
     size = objective.size or batch.seeds.shape[1:]
     outputs, waiting = [], []
@@ -84,6 +110,7 @@ def add_gradients(
             outputs.append(outputs_of_part(model, part, objective, size, shared.leaf))
         if bounded:
             waiting.append(bounds.pop(0)(outputs[-1][0].leaf.detach()))
+    when_sent()
     losses = backward(losses_beside_boundary([in_turns(kind) for kind in zip(*outputs, strict=True)], batch, objective))
     bounding = []
     while outputs:  # what a part has kept for its gradient goes with it
@@ -157,14 +184,16 @@ def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(seeds[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def boundary_targets(num_classes: int, batch: Batch, objective: Objective, start_crfs: StartCrfs) -> Targets:
-    """What the dense CRF, or PAR, makes of the probabilities of a batch; what does not need them begins at once."""
+def boundary_targets(num_classes: int, batch: Batch, infer: InferCrfs | None, objective: Objective) -> Targets:
+    """What the dense CRF, or PAR, makes of the probabilities of a batch; ``infer``: its CRFs, if they compute elsewhere."""
     kernel = objective.boundary_kernel
     if isinstance(kernel, ParKernel):
         return at_once(partial(par_targets, batch=batch, objective=objective, kernel=kernel))
     if kernel.backend == "torch":
         return at_once(torch_crf_targets(num_classes, batch, objective, kernel))
-    return crf_targets(num_classes, batch, objective, kernel, start_crfs)
+    if infer is None:
+        raise ValueError("the CRFs of the boundary loss have not begun: see begin_crfs")
+    return crf_targets(present_classes(num_classes, batch, objective), infer)
 
 
 def at_once(targets: Callable[[Tensor], Tensor]) -> Targets:
@@ -190,24 +219,20 @@ def par_targets(probabilities: Tensor, batch: Batch, objective: Objective, kerne
     return refined / refined.sum(dim=1, keepdim=True)
 
 
-def crf_targets(num_classes: int, batch: Batch, objective: Objective, kernel: CrfKernel, start_crfs: StartCrfs) -> Targets:
-    """What pydensecrf makes of each image's probabilities (B, K, S, S); zero for classes that are none of its labels.
-
-    The CRFs are started here and get their probabilities later.
-    """
-    present = present_classes(num_classes, batch, objective)
+def crf_targets(present: Sequence[Sequence[int]], infer: InferCrfs) -> Targets:
+    """What pydensecrf makes of each image's probabilities (B, K, S, S) of the classes that are its labels; zero for others."""
     counts = [len(classes) for classes in present]
-    infer = start_crfs(batch.photos, counts, kernel, objective.boundary_floor)
-    rows = from_host(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), batch.seeds.device)
-    columns = from_host(torch.tensor([index for classes in present for index in classes]), batch.seeds.device)
+    rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    columns = torch.tensor([index for classes in present for index in classes])
 
     def ask(probabilities: Tensor) -> Callable[[], Tensor]:
-        chosen = to_host(probabilities[rows, columns]).split(counts)  # only what the CRFs need leaves a GPU, at once
+        places = from_host(rows, probabilities.device), from_host(columns, probabilities.device)
+        chosen = to_host(probabilities[places]).split(counts)  # only what the CRFs need leaves a GPU, at once
         results = infer([renormalise(value.numpy()) for value in chosen])
 
         def targets() -> Tensor:
             target = torch.zeros_like(probabilities)
-            target[rows, columns] = from_host(torch.from_numpy(np.concatenate(results())), target.device)
+            target[places] = from_host(torch.from_numpy(np.concatenate(results())), target.device)
             return target
 
         return targets

@@ -26,6 +26,11 @@ class Prefetcher(Generic[T]):
                 self._waiting[coming] = self._pool.submit(self._make, coming)
         return self._waiting.pop(step).result()
 
+    def made(self, step: int) -> T | None:
+        """What was made ahead for a step, that can still ask for it; None where it is not there yet, or could not be made."""
+        coming = self._waiting.get(step)
+        return coming.result() if coming is not None and coming.done() and coming.exception() is None else None
+
     def close(self) -> None:
         """Drops what was made ahead."""
         self._pool.shutdown(cancel_futures=True)

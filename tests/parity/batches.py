@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from tests.parity.cases import Case, weights
 from tests.parity.networks import config, make_input
-from weakclip.boundary_crf import start_crfs
+from weakclip.boundary_crf import InferCrfs, start_crfs
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.masks import IGNORE
 from weakclip.network.trained import TrainedWeakClip
-from weakclip.objective import Objective
+from weakclip.objective import Objective, begin_crfs
 from weakclip.process_pool import KeptProcesses
 from weakclip.released.training import image_batch, released_objective
 from weakclip.supervision import Batch
@@ -26,7 +26,10 @@ NAMES = {
 }
 """Losses in the released code's words and in ours."""
 
-START_CRFS = start_crfs(KeptProcesses(1))
+
+def crfs(model: nn.Module, batch: Batch, aim: Objective) -> list[InferCrfs]:
+    """Those of the boundary loss, in this process."""
+    return begin_crfs(model.num_classes, batch, aim, start_crfs(KeptProcesses(1)))
 
 
 def weighted(case: Case, score_map_weight: float) -> Objective:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tests.parity.batches import START_CRFS, without_drops
+from tests.parity.batches import crfs, without_drops
 from tests.released import SIZES, fresh_network, released_names
 from weakclip.adaptation import AdaptationSchedule
 from weakclip.clip.image_encoder import resize_positions
@@ -128,8 +128,9 @@ def training() -> Arrays:
     with torch.no_grad():
         logits, _ = model(model.encode(images), batch.height, batch.width)
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
-    ask = boundary_targets(model.num_classes, replace(batch, photos=photos(2, 16, 16)), objective, START_CRFS)
-    target = ask(probabilities)()
+    seen = replace(batch, photos=photos(2, 16, 16))
+    (infer,) = crfs(model, seen, objective)
+    target = boundary_targets(model.num_classes, seen, infer, objective)(probabilities)()
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []
@@ -137,7 +138,7 @@ def training() -> Arrays:
         for group, rate in zip(optimizer.param_groups, released_rates(step, schedule), strict=True):
             group["lr"] = rate
         optimizer.zero_grad()
-        losses = add_gradients(model, batch, objective, START_CRFS)
+        losses = add_gradients(model, batch, objective, crfs(model, batch, objective))
         history.append([losses[name].item() for name in sorted(losses)])
         if step == 0:
             norms = [float(parameter.grad.norm()) for _, parameter in model.named_parameters() if parameter.grad is not None]
@@ -148,7 +149,7 @@ def training() -> Arrays:
     arrays["mini_training/update_norms"] = np.array(moved)
     model = own_network().train()
     without_drops(model)
-    losses = add_gradients(model, batch, objective, START_CRFS)
+    losses = add_gradients(model, batch, objective, crfs(model, batch, objective))
     arrays["trainmode/losses"] = np.array([losses[name].item() for name in sorted(losses)])
     arrays["trainmode/running_mean"] = model.pyramid.to_4x[2].running_mean.numpy()
     return arrays
