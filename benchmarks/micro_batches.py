@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -23,11 +22,11 @@ from benchmarks.sides import Gate, Side
 from benchmarks.sizes import MINI
 from benchmarks.train_step import CROPS, parameters, prepare
 from stages.train_weakclip import training
-from weakclip.boundary_crf import start_crfs
+from weakclip.boundary_crf import InferCrfs, start_crfs
 from weakclip.datasets.index import read_dataset
 from weakclip.features.store import FeatureStore
 from weakclip.network.variants import build_variant
-from weakclip.objective import add_gradients, begin_crfs
+from weakclip.objective import add_gradients, start_boundary_crfs
 from weakclip.process_pool import KeptProcesses
 from weakclip.seeding import seed_torch
 
@@ -43,7 +42,7 @@ KINDS: Final = {
 
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
-    """Steps of one and of two micro-batches, with the boundary loss and without it."""
+    """Steps of one, two and four micro-batches, with the boundary loss and without it."""
     with scratch() as folder:
         prepare(MINI, folder)
         return [measure_size(folder, size, rounds or (2 if quick else 15)) for size in ((64,) if quick else (64, 128))]
@@ -86,16 +85,18 @@ def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary
     model, batch = network.model.train(), make(0).to(torch.device("cpu"))
     with KeptProcesses(1, apart=True) as processes:
         start = start_crfs(processes)
-        begin = partial(begin_crfs, model.num_classes, batch, objective, start, micro_batches)
-        crfs = deque([begin()])
+        crfs: deque[list[InferCrfs]] = deque()
 
-        def begin_next() -> None:
-            crfs.append(begin())
+        def start_next() -> None:
+            crfs.append(start_boundary_crfs(model.num_classes, batch, objective, start, micro_batches))
 
         while True:
             gate()
             model.zero_grad()
-            add_gradients(model, batch, objective, crfs.popleft(), None, micro_batches, begin_next)
+            if not crfs:
+                start_next()
+            then = start_next if micro_batches > 1 else lambda: None  # as in weakclip.adaptation
+            add_gradients(model, batch, objective, crfs.popleft(), None, micro_batches, then)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Training WeakCLIP on a tiny drawn dataset, with its true masks as seeds."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,12 +21,13 @@ from weakclip.clip.model import load_clip
 from weakclip.clip.text_encoder import TextEncoder
 from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Dataset, read_dataset
+from weakclip.errors import WeakClipError
 from weakclip.features.store import FeatureStore
 from weakclip.masks import IGNORE, read_mask, write_mask
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
 from weakclip.objective import Objective, add_gradients
 from weakclip.prefetch import Prefetcher
-from weakclip.process_pool import KeptProcesses
+from weakclip.process_pool import KeptProcesses, WorkerDiedError
 from weakclip.runlog import StepLog
 from weakclip.supervision import Batch, CachedViews, batch_maker
 
@@ -79,6 +82,7 @@ def run(
     boundary_weight: float = 0.0,
     stop_at: int | None = None,
     sizes: WeakClipSizes = SIZES,
+    micro_batches: int = 1,
     prefetcher: type[Prefetcher[Batch]] = Prefetcher,
 ) -> WeakClip:
     """Trains a fresh network; ``stop_at``: the step at which the process is killed."""
@@ -90,7 +94,13 @@ def run(
         return make(step)
 
     schedule = AdaptationSchedule(
-        lr=3e-3, iterations=iterations, warmup=1, weight_decay=1e-4, validate_every=4, checkpoint_every=2
+        lr=3e-3,
+        iterations=iterations,
+        warmup=1,
+        weight_decay=1e-4,
+        validate_every=4,
+        checkpoint_every=2,
+        micro_batches=micro_batches,
     )
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     log = StepLog(folder / "plots")
@@ -124,8 +134,8 @@ class NoneAhead(Prefetcher[Batch]):
         return None
 
 
-def test_the_crfs_of_a_batch_begin_in_the_step_before(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = run(dataset, Path("alone"), iterations=3, boundary_weight=1.0, prefetcher=NoneAhead)
+def test_crfs_of_micro_batches_are_started_in_the_step_before(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = run(dataset, Path("alone"), iterations=3, boundary_weight=1.0, micro_batches=2, prefetcher=NoneAhead)
     said: list[str] = []
 
     class Noted(Prefetcher[Batch]):
@@ -136,15 +146,16 @@ def test_the_crfs_of_a_batch_begin_in_the_step_before(dataset: Dataset, monkeypa
             return super().__call__(step)
 
         def made(self, step: int) -> Batch | None:
-            while super().made(step) is None and step < 3:
+            end = time.monotonic() + 10
+            while super().made(step) is None and step < 3 and time.monotonic() < end:
                 time.sleep(0.01)
             return super().made(step)
 
     def start_noted(processes: KeptProcesses) -> StartCrfs:
         start = start_crfs(processes)
 
-        def begin(*arguments: Any) -> InferCrfs:
-            said.append("begun")
+        def noted(*arguments: Any) -> InferCrfs:
+            said.append("started")
             infer = start(*arguments)
 
             def send(probabilities: Sequence[NDArray[np.float32]]) -> Callable[[], list[NDArray[np.float32]]]:
@@ -153,13 +164,37 @@ def test_the_crfs_of_a_batch_begin_in_the_step_before(dataset: Dataset, monkeypa
 
             return send
 
-        return begin
+        return noted
 
     monkeypatch.setattr(adaptation, "start_crfs", start_noted)
-    ahead = run(dataset, Path("ahead"), iterations=3, boundary_weight=1.0, prefetcher=Noted)
-    assert said == ["step 0", "begun", "sent", "begun", "step 1", "sent", "begun", "step 2", "sent"]
+    ahead = run(dataset, Path("ahead"), iterations=3, boundary_weight=1.0, micro_batches=2, prefetcher=Noted)
+    start, send = ["started", "started"], ["sent", "sent"]
+    assert said == ["step 0", *start, *send, *start, "step 1", *send, *start, "step 2", *send]
     for name, value in alone.trainable_state().items():
         assert torch.equal(value, ahead.trainable_state()[name]), name
+
+
+def test_a_killed_worker_is_named_also_where_it_had_nothing_to_do(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killing(NoneAhead):
+        """At the second step the process that has the CRFs is killed."""
+
+        def __call__(self, step: int) -> Batch:
+            if step == 1:
+                os.kill(kept[0].submit(0, os.getpid)(), signal.SIGKILL)
+                with pytest.raises(WorkerDiedError):
+                    kept[0].submit(0, time.sleep, 10)()
+            return super().__call__(step)
+
+    kept: list[KeptProcesses] = []
+
+    def noted(processes: KeptProcesses) -> StartCrfs:
+        kept.append(processes)
+        return start_crfs(processes)
+
+    monkeypatch.setattr(adaptation, "start_crfs", noted)
+    monkeypatch.setenv("WEAKCLIP_WORKERS", "1")
+    with pytest.raises(WeakClipError, match="a worker process died"):
+        run(dataset, Path("killed"), iterations=3, boundary_weight=1.0, micro_batches=2, prefetcher=Killing)
 
 
 def test_a_killed_training_ends_with_the_same_bytes(dataset: Dataset) -> None:

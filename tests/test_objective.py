@@ -14,10 +14,10 @@ from weakclip.crf import CrfKernel
 from weakclip.objective import (
     Objective,
     add_gradients,
-    begin_crfs,
     boundary_targets,
     renormalise,
     shrink_seeds,
+    start_boundary_crfs,
 )
 from weakclip.par import ParKernel
 from weakclip.pixel_loss import LossClamp
@@ -50,7 +50,7 @@ class TwoMaps(nn.Module):
 def gradient_of(aim: Objective) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of the batch, and the gradient at the logits."""
     model = TwoMaps()
-    losses = add_gradients(model, batch(), aim, begin_crfs(4, batch(), aim, START))
+    losses = add_gradients(model, batch(), aim, start_boundary_crfs(4, batch(), aim, START))
     return losses, model.logits.grad
 
 
@@ -59,7 +59,7 @@ START = start_crfs(KeptProcesses(1))
 
 def crf_targets(aim: Objective, probabilities: Tensor) -> Tensor:
     """The targets of the batch."""
-    return boundary_targets(4, batch(), begin_crfs(4, batch(), aim, START)[0], aim)(probabilities)()
+    return boundary_targets(4, batch(), aim, start_boundary_crfs(4, batch(), aim, START)[0])(probabilities)()
 
 
 def no_crf(photos: NDArray[np.uint8], counts: Sequence[int], kernel: CrfKernel, floor: float) -> InferCrfs:
@@ -110,15 +110,15 @@ def test_torch_makes_the_targets_of_pydensecrf_without_its_processes(tag_limited
     probabilities = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     wanted = crf_targets(aim, probabilities)
     in_torch = replace(aim, boundary_kernel=replace(KERNEL, backend="torch"))
-    found = boundary_targets(4, batch(), None, in_torch)(probabilities)()
+    found = boundary_targets(4, batch(), in_torch, None)(probabilities)()
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert torch.equal(found == 0, wanted == 0)
     assert list(add_gradients(TwoMaps(), batch(), in_torch)) == NAMES
-    assert begin_crfs(4, batch(), in_torch, no_crf) == []
+    assert start_boundary_crfs(4, batch(), in_torch, no_crf) == []
 
 
-def test_crfs_that_have_not_begun_are_missed() -> None:
-    with pytest.raises(ValueError, match="have not begun"):
+def test_crfs_that_were_not_started_are_missed() -> None:
+    with pytest.raises(ValueError, match="were not started"):
         add_gradients(TwoMaps(), batch(), objective(1.0))
 
 
@@ -135,7 +135,7 @@ def test_every_loss_has_its_weight_and_reaches_the_logits() -> None:
 
 def test_boundary_weight_zero_leaves_the_crf_out() -> None:
     assert list(add_gradients(TwoMaps(), batch(), objective(0.0))) == ["seeding_loss", "score_map_loss"]
-    assert begin_crfs(4, batch(), objective(0.0), no_crf) == []
+    assert start_boundary_crfs(4, batch(), objective(0.0), no_crf) == []
 
 
 def test_par_makes_targets_without_the_crf() -> None:
@@ -143,12 +143,12 @@ def test_par_makes_targets_without_the_crf() -> None:
     probabilities[0, 0], probabilities[0, 1] = 0.6, 0.25
     probabilities[0, 1, :, :7] = 0.9  # the edge is one pixel off
     aim = replace(objective(1.0), boundary_kernel=ParKernel(dilations=(1, 2, 4), iterations=5))
-    target = boundary_targets(4, batch(), None, aim)(probabilities)()
+    target = boundary_targets(4, batch(), aim, None)(probabilities)()
     assert torch.allclose(target.sum(dim=1), torch.ones(2, 16, 16), atol=1e-5)
     assert target[0, 2:].abs().max() == 0 and target[1, 1].abs().max() == 0
     assert (target[0, 1, :, 7] > 0.5).all() and (target[0, 0, :, 8:] > 0.5).all()
     assert list(add_gradients(TwoMaps(), batch(), aim)) == NAMES
-    assert begin_crfs(4, batch(), aim, no_crf) == []
+    assert start_boundary_crfs(4, batch(), aim, no_crf) == []
 
 
 def test_the_affinity_loss_has_its_weight_and_reaches_the_features() -> None:
@@ -235,7 +235,7 @@ def in_parts(aim: Objective, micro_batches: int) -> tuple[dict[str, float], Tens
 
     model = FromTokens(said)
     torch.manual_seed(5)  # the noise
-    crfs = begin_crfs(4, four(), aim, start, micro_batches)
+    crfs = start_boundary_crfs(4, four(), aim, start, micro_batches)
     losses = add_gradients(model, four(), aim, crfs, None, micro_batches, lambda: said.append("all sent"))
     return {name: loss.item() for name, loss in losses.items()}, model.words.grad, said
 

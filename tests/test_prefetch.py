@@ -32,12 +32,13 @@ def test_an_error_reaches_the_one_who_asks() -> None:
 
 
 def test_what_was_made_ahead_can_be_seen_before_it_is_asked_for() -> None:
-    waiting = threading.Event()
+    waiting, failed = threading.Event(), threading.Event()
 
     def make(step: int) -> int:
         if step == 2:
             waiting.wait(timeout=10)
         if step == 3:
+            threading.Timer(0.05, failed.set).start()
             raise ValueError("step 3")
         return step
 
@@ -48,6 +49,7 @@ def test_what_was_made_ahead_can_be_seen_before_it_is_asked_for() -> None:
     assert batches.made(2) is None  # it is being made
     waiting.set()
     assert soon(batches, 2) == 2 and batches(2) == 2
+    assert failed.wait(timeout=10) and batches.made(3) is None
     with pytest.raises(ValueError, match="step 3"):
         batches(3)
     batches.close()

@@ -23,7 +23,7 @@ from weakclip.deeplab.model import build_deeplab
 from weakclip.masks import IGNORE
 from weakclip.network.published import build_published, start_from_clip
 from weakclip.network.weakclip import WeakClip, WeakClipSizes, build_weakclip
-from weakclip.objective import Objective, add_gradients, begin_crfs
+from weakclip.objective import Objective, add_gradients, start_boundary_crfs
 from weakclip.pixel_loss import PLAIN, LossClamp
 from weakclip.process_pool import KeptProcesses
 from weakclip.ranks import joined, world
@@ -77,7 +77,7 @@ def weakclip_loss(model: nn.Module, part: slice, objective: Objective = OBJECTIV
         names=[],
         images=None if model.encoder is None else images()[part],
     )
-    crfs = begin_crfs(model.num_classes, batch, objective, start_crfs(KeptProcesses(1)), micro_batches)
+    crfs = start_boundary_crfs(model.num_classes, batch, objective, start_crfs(KeptProcesses(1)), micro_batches)
     losses = add_gradients(model.train(), batch, objective, crfs, None, micro_batches)
     return torch.stack(list(losses.values())).sum()
 

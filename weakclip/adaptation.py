@@ -23,7 +23,7 @@ from weakclip.heap import give_back
 from weakclip.images import read_photo
 from weakclip.masks import read_mask
 from weakclip.network.weakclip import WeakClip
-from weakclip.objective import Objective, add_gradients, begin_crfs
+from weakclip.objective import Objective, add_gradients, start_boundary_crfs
 from weakclip.prefetch import Prefetcher
 from weakclip.process_pool import KeptProcesses
 from weakclip.runlog import StepLog
@@ -101,30 +101,33 @@ def adapt(
     names: dict[int, list[str]] = {}
     target, texts = device(), model.fixed_texts()
 
-    processes = KeptProcesses(workers(), apart=schedule.micro_batches > 1)
-    start = start_crfs(processes)
-    crfs: dict[int, list[InferCrfs]] = {}
+    beside = schedule.micro_batches > 1
+    processes = KeptProcesses(workers(), apart=beside)
+    start_in_processes = start_crfs(processes)
+    started: dict[int, list[InferCrfs]] = {}
 
-    def begin(step: int, batch: Batch) -> None:
-        crfs[step] = begin_crfs(model.num_classes, batch, objective, start, schedule.micro_batches)
+    def start(step: int, batch: Batch) -> None:
+        started[step] = start_boundary_crfs(model.num_classes, batch, objective, start_in_processes, schedule.micro_batches)
 
-    def begin_next(step: int) -> None:
-        """After this step's inferences, for the processes would have nothing to do until the next one."""
-        following = make_batch.made(step + 1)
+    def start_next(step: int) -> None:
+        """Once this step's inferences are sent, for after them the processes beside the network would have nothing to do; a
+        batch that is not made by then starts with its own step."""
+        following = make_batch.made(step + 1) if beside else None
         if following is not None:
-            begin(step + 1, following)
+            start(step + 1, following)
 
     def gradients(step: int) -> dict[str, Tensor]:
         if model.recompute:
             give_back()  # what the last step has freed, or the room that differing steps have used adds up
         seed_torch(seed, "weakclip dropout", step)
         batch = make_batch(step)
-        if step not in crfs:
-            begin(step, batch)
         names.clear()
         names[step] = batch.names
-        here = crfs.pop(step), texts, schedule.micro_batches, partial(begin_next, step)
-        return add_gradients(model.train(), batch.to(target), objective, *here)
+        if step not in started:
+            start(step, batch)
+        batch = batch.to(target)
+        crfs, then = started.pop(step), partial(start_next, step)
+        return add_gradients(model.train(), batch, objective, crfs, texts, schedule.micro_batches, then)
 
     with processes:
         train(

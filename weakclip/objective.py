@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -58,11 +57,11 @@ Targets = Callable[[Tensor], Callable[[], Tensor]]
 """Probabilities (B, K, S, S) -> the function that waits for the targets of the boundary loss, of the same shape."""
 
 
-def begin_crfs(
+def start_boundary_crfs(
     num_classes: int, batch: Batch, objective: Objective, start_crfs: StartCrfs, micro_batches: int = 1
 ) -> list[InferCrfs]:
-    """The CRFs of each part of a batch, whose tensors may be anywhere, begin in other processes; none where the boundary loss
-    has none there."""
+    """Starts the CRFs of each part of a batch, whose tensors may be anywhere; none where the boundary loss has none in other
+    processes."""
     kernel = objective.boundary_kernel
     if objective.boundary_weight == 0 or isinstance(kernel, ParKernel) or kernel.backend == "torch":
         return []
@@ -77,10 +76,6 @@ def begin_crfs(
     ]
 
 
-def nothing() -> None:
-    """Has no effect."""
-
-
 def add_gradients(
     model: WeakClip,
     batch: Batch,
@@ -88,20 +83,22 @@ def add_gradients(
     crfs: Sequence[InferCrfs] = (),
     texts: Tensor | None = None,
     micro_batches: int = 1,
-    when_sent: Callable[[], None] = nothing,
+    when_sent: Callable[[], object] = lambda: None,
 ) -> dict[str, Tensor]:
     """Adds the gradient of the objective on a batch to the network's parameters; returns the weighted losses by name.
 
-    ``crfs``: what `begin_crfs` has given for this batch. ``texts``: see `WeakClip.forward`; for a training that does not move
-    them. ``micro_batches``: into how many parts the batch is split on its way through the network. The CRFs of one compute
-    beside the network, which goes on with the next ones: forward, and then, in the same order, backward. The losses are those
-    of the whole batch, and its gradient is the sum of the parts', so this is for networks without a norm over the batch.
-    ``when_sent`` is called when all CRFs have their probabilities, which is before the network computes backward. Raises
-    ValueError where CRFs are needed that have not begun.
+    ``crfs``: what `start_boundary_crfs` has given for this batch in as many parts. ``texts``: see `WeakClip.forward`; for a
+    training that does not move them. ``micro_batches``: into how many parts the batch is split on its way through the network.
+    The CRFs of one compute beside the network, which goes on with the next ones: forward, and then, in the same order,
+    backward. The losses are those of the whole batch, and its gradient is the sum of the parts', so this is for networks
+    without a norm over the batch. ``when_sent`` is called when all CRFs have their probabilities, which is before the network
+    computes backward. Raises ValueError where CRFs are needed that were not started.
     """
     parts = batch.micro_batches(micro_batches)
     bounded = objective.boundary_weight > 0
-    bounds = [boundary_targets(model.num_classes, *each, objective) for each in zip_longest(parts, crfs)] if bounded else []
+    started: Sequence[InferCrfs | None] = crfs or [None] * micro_batches
+    pairs = zip(parts, started, strict=True)
+    bounds = [boundary_targets(model.num_classes, part, objective, infer) for part, infer in pairs] if bounded else []
     shared = Cut(model.texts() if texts is None else texts)  # one pass through the text encoder and back, for all parts
     size = objective.size or batch.seeds.shape[1:]
     outputs, waiting = [], []
@@ -184,7 +181,7 @@ def shrink_seeds(seeds: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(seeds[:, None].float(), size=tuple(size), mode="nearest")[:, 0].long()
 
 
-def boundary_targets(num_classes: int, batch: Batch, infer: InferCrfs | None, objective: Objective) -> Targets:
+def boundary_targets(num_classes: int, batch: Batch, objective: Objective, infer: InferCrfs | None) -> Targets:
     """What the dense CRF, or PAR, makes of the probabilities of a batch; ``infer``: its CRFs, if they compute elsewhere."""
     kernel = objective.boundary_kernel
     if isinstance(kernel, ParKernel):
@@ -192,7 +189,7 @@ def boundary_targets(num_classes: int, batch: Batch, infer: InferCrfs | None, ob
     if kernel.backend == "torch":
         return at_once(torch_crf_targets(num_classes, batch, objective, kernel))
     if infer is None:
-        raise ValueError("the CRFs of the boundary loss have not begun: see begin_crfs")
+        raise ValueError("the CRFs of the boundary loss were not started: see start_boundary_crfs")
     return crf_targets(present_classes(num_classes, batch, objective), infer)
 
 

@@ -14,7 +14,7 @@ from weakclip.crf import CrfKernel
 from weakclip.datasets.index import Record
 from weakclip.masks import IGNORE
 from weakclip.network.trained import TrainedWeakClip
-from weakclip.objective import Objective, begin_crfs
+from weakclip.objective import Objective, start_boundary_crfs
 from weakclip.process_pool import KeptProcesses
 from weakclip.released.training import image_batch, released_objective
 from weakclip.supervision import Batch
@@ -29,7 +29,7 @@ NAMES = {
 
 def crfs(model: nn.Module, batch: Batch, aim: Objective) -> list[InferCrfs]:
     """Those of the boundary loss, in this process."""
-    return begin_crfs(model.num_classes, batch, aim, start_crfs(KeptProcesses(1)))
+    return start_boundary_crfs(model.num_classes, batch, aim, start_crfs(KeptProcesses(1)))
 
 
 def weighted(case: Case, score_map_weight: float) -> Objective:

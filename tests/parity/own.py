@@ -130,7 +130,7 @@ def training() -> Arrays:
     probabilities = probabilities_at(logits, batch.photos.shape[1:3], objective.align_odd_sizes)
     seen = replace(batch, photos=photos(2, 16, 16))
     (infer,) = crfs(model, seen, objective)
-    target = boundary_targets(model.num_classes, seen, infer, objective)(probabilities)()
+    target = boundary_targets(model.num_classes, seen, objective, infer)(probabilities)()
     arrays: Arrays = {"losses/crf_photos": batch.photos, "losses/crf_target": target.numpy()}
     arrays["losses/crf_floor"] = np.array(objective.boundary_floor)
     history = []
