@@ -54,7 +54,11 @@ def measure_size(folder: Path, size: int, rounds: int) -> Row:
         sides = {kind: stack.enter_context(Side(steps, folder, size, *values)) for kind, values in KINDS.items()}
         seconds = alternate(sides, rounds)
     times = {kind: median(values) for kind, values in seconds.items()}
-    added = {kind: times[kind] - times["without"] for kind in ("waited", "beside", "beside_in_four")}
+    # Round by round, for a host may be busier in one than in another.
+    added = {
+        kind: median(one - other for one, other in zip(seconds[kind], seconds["without"], strict=True))
+        for kind in ("waited", "beside", "beside_in_four")
+    }
     return compared(
         f"train_step_crfs_beside_{size}",
         Pair(seconds["beside"], seconds["waited"]),

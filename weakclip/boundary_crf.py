@@ -1,7 +1,7 @@
 """The dense CRFs of the boundary loss, in two halves and beside the network: lattices first, then inference.
 
 A CRF needs the step's own probabilities, and the step's gradient needs the CRF. But its lattices need the photo alone: worker
-processes build those of the next batch while the network computes this one backward (`weakclip.adaptation`), and keep them
+processes build them during the network's forward pass, or still during the last step (`weakclip.adaptation`), and keep them
 until the probabilities are there. Inference, too, only begins here: whoever has something else to compute
 (`weakclip.objective.add_gradients`) asks for the results later.
 """
