@@ -134,7 +134,9 @@ class NoneAhead(Prefetcher[Batch]):
         return None
 
 
-def test_crfs_of_micro_batches_are_started_in_the_step_before(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crfs_are_started_in_the_step_before_where_there_are_micro_batches(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = run(dataset, Path("alone"), iterations=3, boundary_weight=1.0, micro_batches=2, prefetcher=NoneAhead)
     said: list[str] = []
 
@@ -146,8 +148,8 @@ def test_crfs_of_micro_batches_are_started_in_the_step_before(dataset: Dataset, 
             return super().__call__(step)
 
         def made(self, step: int) -> Batch | None:
-            end = time.monotonic() + 10
-            while super().made(step) is None and step < 3 and time.monotonic() < end:
+            end = time.monotonic() + (10 if step < 3 else 0)
+            while super().made(step) is None and time.monotonic() < end:
                 time.sleep(0.01)
             return super().made(step)
 
@@ -172,6 +174,9 @@ def test_crfs_of_micro_batches_are_started_in_the_step_before(dataset: Dataset, 
     assert said == ["step 0", *start, *send, *start, "step 1", *send, *start, "step 2", *send]
     for name, value in alone.trainable_state().items():
         assert torch.equal(value, ahead.trainable_state()[name]), name
+    said.clear()
+    run(dataset, Path("whole"), iterations=2, boundary_weight=1.0, prefetcher=Noted)
+    assert said == ["step 0", "started", "sent", "step 1", "started", "sent"]
 
 
 def test_a_killed_worker_is_named_also_where_it_had_nothing_to_do(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
