@@ -2,18 +2,23 @@
 
 Where the network has a GPU, the CPU cores are free for the CRFs. That is imitated: the network has one thread, all CRFs one
 process on another core, with maps of 64 x 64, where all CRFs take less time than the network, and of 128 x 128 as in presets
-for real data, where they take about as long. The same steps without the boundary loss tell what waiting for the CRFs adds.
+for real data, where they take about as long. The same steps without the boundary loss tell what the CRFs add to a step, which
+is more than its waiting for them: two busy cores slow each other down.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.command import run, scratch
 from benchmarks.pairs import Pair, alternate
@@ -39,34 +44,53 @@ KINDS: Final = {
     "without_in_four": (4, 0.0),
 }
 """Micro-batches and weight of the boundary loss."""
+WITH_CRFS: Final = ("waited", "beside", "beside_in_four")
+TURN: Final = 5
+"""Steps in a row: only in all but the first have the lattices been started in the step before, as in a training."""
 
 
 def measure(quick: bool, rounds: int | None) -> list[Row]:
     """Steps of one, two and four micro-batches, with the boundary loss and without it."""
     with scratch() as folder:
         prepare(MINI, folder)
-        return [measure_size(folder, size, rounds or (2 if quick else 15)) for size in ((64,) if quick else (64, 128))]
+        sizes = (64,) if quick else (64, 128)
+        return [row for size in sizes for row in measure_size(folder, size, rounds or (2 if quick else 5))]
 
 
-def measure_size(folder: Path, size: int, rounds: int) -> Row:
+def measure_size(folder: Path, size: int, rounds: int) -> list[Row]:
     """With maps of that side."""
     with ExitStack() as stack:
         sides = {kind: stack.enter_context(Side(steps, folder, size, *values)) for kind, values in KINDS.items()}
-        seconds = alternate(sides, rounds)
+        turns = alternate(sides, rounds)
+        shares = {kind: sides[kind].stop()["wait_share"] for kind in WITH_CRFS}
+    seconds = {kind: [value / TURN for value in values] for kind, values in turns.items()}
     times = {kind: median(values) for kind, values in seconds.items()}
     # Round by round, for a host may be busier in one than in another.
     added = {
-        kind: median(one - other for one, other in zip(seconds[kind], seconds["without"], strict=True))
-        for kind in ("waited", "beside", "beside_in_four")
+        kind: median(one - other for one, other in zip(seconds[kind], seconds["without"], strict=True)) for kind in WITH_CRFS
     }
-    return compared(
+    conditions = (
+        f"mini size, batch {MINI.batch_size}, maps of {size} x {size}, one thread for the network and one process for the CRFs"
+    )
+    beside = compared(
         f"train_step_crfs_beside_{size}",
         Pair(seconds["beside"], seconds["waited"]),
-        f"a step of two micro-batches, one that waits for its boundary CRFs; mini size, batch {MINI.batch_size}, maps of "
-        f"{size} x {size}, one thread for the network and one process for the CRFs",
+        f"a step of two micro-batches, one that waits for its boundary CRFs; {conditions}",
         seconds_without_boundary_loss={kind: significant(times[kind]) for kind in KINDS if kind.startswith("without")},
         seconds_that_the_boundary_loss_adds={kind: significant(value) for kind, value in added.items()},
     )
+    wait = Row(
+        name=f"train_step_crfs_wait_{size}",
+        ratio=shares["beside"],
+        spread=None,
+        bar=None,
+        at_least=False,
+        details={
+            "what": f"share of a step of two micro-batches that waits for its boundary CRFs; {conditions}",
+            "shares": {kind: significant(share) for kind, share in shares.items()},
+        },
+    )
+    return [beside, wait]
 
 
 def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary_weight: float) -> None:
@@ -88,19 +112,49 @@ def steps(gate: Gate, folder: Path, loss_size: int, micro_batches: int, boundary
     make, objective, _ = training(p, network, store, read_dataset(folder / "dataset").training, folder / "masks")
     model, batch = network.model.train(), make(0).to(torch.device("cpu"))
     with KeptProcesses(1, apart=True) as processes:
-        start = start_crfs(processes)
+        start, took, waited = start_crfs(processes), 0.0, 0.0
+
         crfs: deque[list[InferCrfs]] = deque()
 
-        def start_next() -> None:
+        def start_batch() -> None:
             crfs.append(start_boundary_crfs(model.num_classes, batch, objective, start, micro_batches))
 
         while True:
             gate()
-            model.zero_grad()
-            if not crfs:
-                start_next()
-            then = start_next if micro_batches > 1 else lambda: None  # as in weakclip.adaptation
-            add_gradients(model, batch, objective, crfs.popleft(), None, micro_batches, then)
+            for step in range(TURN):
+                began, clock = time.perf_counter(), Clock()
+                if not crfs:
+                    start_batch()
+                model.zero_grad()
+                watched = [clock.watch(infer) for infer in crfs.popleft()]
+                ahead = micro_batches > 1 and step + 1 < TURN  # as in weakclip.adaptation
+                then = start_batch if ahead else lambda: None
+                add_gradients(model, batch, objective, watched, None, micro_batches, then)
+                if step > 0:
+                    took, waited = took + time.perf_counter() - began, waited + clock.seconds
+            gate.figures["wait_share"] = waited / took
+
+
+class Clock:
+    """``seconds``: in which CRFs were waited for."""
+
+    seconds = 0.0
+
+    def watch(self, infer: InferCrfs) -> InferCrfs:
+        """The same CRFs."""
+
+        def send(probabilities: Sequence[NDArray[np.float32]]) -> Callable[[], list[NDArray[np.float32]]]:
+            wait = infer(probabilities)
+
+            def results() -> list[NDArray[np.float32]]:
+                start = time.perf_counter()
+                found = wait()
+                self.seconds += time.perf_counter() - start
+                return found
+
+            return results
+
+        return send
 
 
 if __name__ == "__main__":
